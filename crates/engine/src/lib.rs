@@ -1,0 +1,1 @@
+//! Sans-IO core of Lattice sync: merge rules, row state, and what each connection must be sent.

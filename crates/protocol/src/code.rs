@@ -1,0 +1,72 @@
+//! Stable error codes. A code is never renamed and never changes its meaning.
+
+use core::fmt;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Why something was refused.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[non_exhaustive]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The code as it is written on the wire and in the audit log.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The code with this text.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The frame is not JSON, or not a JSON object.
+    BadFrame = "bad_frame",
+    /// The frame is larger than the server accepts.
+    FrameTooLarge = "frame_too_large",
+    /// The frame holds more changes than the server accepts.
+    TooManyChanges = "too_many_changes",
+    /// The frame is of a dialect or kind that is not spoken here.
+    UnknownFrame = "unknown_frame",
+    /// The entry is not a JSON object, or a key of it has the wrong type.
+    BadEntry = "bad_entry",
+    /// `globalId` is missing or not a UUID.
+    BadEntryId = "bad_entry_id",
+    /// `globalRowId` is missing, empty or too long.
+    BadRowId = "bad_row_id",
+    /// `tableName` is not a name that may reach other clients' SQL.
+    BadTableName = "bad_table_name",
+    /// A column name is not a name that may reach other clients' SQL.
+    BadColumnName = "bad_column_name",
+    /// `operation` is none of INSERT, UPDATE, DELETE.
+    BadOperation = "bad_operation",
+    /// A value cannot be read by deployed clients.
+    BadValue = "bad_value",
+    /// The change names more columns than any client's table can have.
+    TooManyColumns = "too_many_columns",
+    /// An INSERT of a link row does not name both ends.
+    LinkIncomplete = "link_incomplete",
+    /// A link row's ends cannot change.
+    LinkImmutable = "link_immutable",
+    /// The space's counter of changes is used up.
+    SpaceFull = "space_full",
+    /// A policy refuses the change.
+    Forbidden = "forbidden",
+    /// The server failed; the change was not stored and may be sent again.
+    Internal = "internal",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

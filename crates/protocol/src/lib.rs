@@ -1,0 +1,20 @@
+//! Wire types of the Lattice sync protocol.
+//!
+//! This crate knows no IO, no clock and no storage: bytes come in, typed changes come out, and the other way round.
+//! `PROTOCOL.md` at the root of the repository describes the protocol in words.
+#![no_std]
+
+extern crate alloc;
+
+pub mod change;
+pub mod code;
+pub mod id;
+pub mod limits;
+pub mod native;
+mod names;
+mod timestamp;
+mod value;
+
+pub use change::{Change, Field, Incoming, Operation, Outgoing, Refused};
+pub use code::Code;
+pub use id::{EntryId, RowId, RowKey, Spelling};

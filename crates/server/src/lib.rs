@@ -1,0 +1,1 @@
+//! The Lattice sync server: HTTP, WebSocket, hub, configuration and the lattice-server binary.
