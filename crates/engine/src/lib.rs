@@ -1,1 +1,29 @@
-//! Sans-IO core of Lattice sync: merge rules, row state, and what each connection must be sent.
+//! The core of Lattice sync: merge rules, row state, and what each connection must be sent.
+//!
+//! Nothing here does IO, reads a clock or draws a random number: inputs and the time come in, effects go out as data.
+//! `no_std` proves it. A driver, which is the server or the simulation, loads what [`Batch::needs`] names, stores what
+//! [`Batch::finish`] returns in the same transaction, and carries what a [`Stream`] delivers to its socket.
+#![no_std]
+
+extern crate alloc;
+
+mod batch;
+mod codec;
+mod merge;
+mod mint;
+pub mod mutation;
+mod ring;
+mod rows;
+mod rules;
+mod stream;
+mod types;
+
+pub use batch::{Batch, Context, Effects, LogRecord, Needs, Outcome, PairWrite, Receipt, RowWrite};
+pub use codec::CorruptRow;
+pub use merge::{Correction, Verdict, Wanted};
+pub use mint::{MintKey, Minter};
+pub use ring::{Commit, Ring};
+pub use rows::{FieldState, Row, RowRef, Stamp};
+pub use rules::{Rule, Rules};
+pub use stream::{Corrected, Delivery, PullData, PullRequest, Stream};
+pub use types::{Clock, Cursor, MAX_SEQ, PairKey, Seq, SpaceHead, SpaceId, WriterId};

@@ -1,0 +1,546 @@
+//! One upload: which stored state it needs, and what it does to it.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use bytes::Bytes;
+use bytestring::ByteString;
+use lattice_protocol::change::{LINK_COLUMNS, is_link_table};
+use lattice_protocol::native::AckId;
+use lattice_protocol::{Change, Code, EntryId, Field, Incoming, Operation, Outgoing, Refused, RowId, RowKey, Spelling};
+
+use crate::merge::{self, Correction, Merged, Moment, Verdict, Wanted};
+use crate::mint::Minter;
+use crate::mutation::Mutation;
+use crate::rows::{Row, RowRef};
+use crate::rules::Rules;
+use crate::types::{Clock, MAX_SEQ, PairKey, Seq, SpaceHead, WriterId};
+
+/// What an upload is merged under.
+pub struct Context<'a> {
+    /// The connection that sent it.
+    pub writer: WriterId,
+    /// Wall clock, in microseconds since 1970.
+    pub now_us: i64,
+    /// How far in the future a timestamp may be before it counts as the time of arrival, in microseconds.
+    pub max_skew_us: i64,
+    /// The space's merge rules.
+    pub rules: &'a Rules,
+    /// Verifies ids of the space.
+    pub minter: &'a Minter,
+}
+
+/// Stored state to load for a batch.
+#[derive(Default, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Entries that may have been received before.
+    pub entries: Vec<EntryId>,
+    /// Rows.
+    pub rows: Vec<RowRef>,
+    /// Pairs of link rows.
+    pub pairs: Vec<PairKey>,
+}
+
+impl Needs {
+    /// Whether nothing is left to load.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.rows.is_empty() && self.pairs.is_empty()
+    }
+}
+
+/// What is remembered of a change that was received before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// Where the audit log has it.
+    pub seq: Seq,
+    /// Whether it was refused.
+    pub refused: bool,
+}
+
+/// One line of the audit log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogRecord {
+    /// Its place in the space's order.
+    pub seq: Seq,
+    /// The change's id.
+    pub id: EntryId,
+    /// The id's spelling.
+    pub id_spelling: Spelling,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// The time it counts as made at, in microseconds since 1970.
+    pub time_us: i64,
+    /// When it arrived.
+    pub arrived_us: i64,
+    /// Its timestamp was too far in the future, so the time of arrival was taken.
+    pub clamped: bool,
+    /// The entry as it was received.
+    pub raw: Bytes,
+}
+
+/// A row to store at `row.last_seq`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RowWrite {
+    /// Where it is stored now; `None` for a new one.
+    pub stored_at: Option<Seq>,
+    /// The new state.
+    pub row: Row,
+}
+
+/// A pair of link rows to store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PairWrite {
+    /// The pair.
+    pub pair: PairKey,
+    /// The one live row that links it; `None` when there is none now.
+    pub keeper: Option<RowRef>,
+}
+
+/// What the sender of a change is to be told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// The id to acknowledge, as it was spelled; `None` when it cannot be repeated.
+    pub ack: Option<AckId>,
+    /// What became of the change.
+    pub verdict: Verdict,
+    /// What must be sent before the ack.
+    pub correction: Option<Correction>,
+}
+
+/// Everything an upload does. To be stored in one transaction; nothing of it may leave before that is durable.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// The space's last seq before.
+    pub before: Seq,
+    /// The space's counters afterwards.
+    pub head: SpaceHead,
+    /// New lines of the audit log, in the order of their seqs.
+    pub log: Vec<LogRecord>,
+    /// Rows to store.
+    pub rows: Vec<RowWrite>,
+    /// Pairs to store.
+    pub pairs: Vec<PairWrite>,
+    /// One for each change, in the order of the upload.
+    pub outcomes: Vec<Outcome>,
+    /// What other connections are to be sent, each with its seq, in order.
+    pub visible: Vec<(Seq, Outgoing)>,
+}
+
+struct RowSlot {
+    row: Option<Row>,
+    stored_at: Option<Seq>,
+    dirty: bool,
+}
+
+#[derive(Default)]
+struct PairSlot {
+    known: bool,
+    keeper: Option<RowRef>,
+    dirty: bool,
+}
+
+/// An upload on its way through the engine: ask [`Batch::needs`] and supply until nothing is needed (three rounds at
+/// most), then [`Batch::finish`].
+pub struct Batch<'a> {
+    context: Context<'a>,
+    incoming: Vec<Incoming>,
+    entries: BTreeMap<EntryId, Option<Receipt>>,
+    rows: BTreeMap<RowRef, RowSlot>,
+    pairs: BTreeMap<PairKey, PairSlot>,
+    wanted_rows: Vec<RowRef>,
+    wanted_pairs: Vec<PairKey>,
+    asked_entries: bool,
+    /// Rows whose DELETE in this upload lost: the links deleted with them come back too.
+    undeleted: Vec<RowKey>,
+    effects: Effects,
+}
+
+impl<'a> Batch<'a> {
+    /// Begins with the changes of one upload, in its order.
+    #[must_use]
+    pub fn new(context: Context<'a>, incoming: Vec<Incoming>) -> Self {
+        let mut batch = Self {
+            context,
+            incoming,
+            entries: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            wanted_rows: Vec::new(),
+            wanted_pairs: Vec::new(),
+            asked_entries: false,
+            undeleted: Vec::new(),
+            effects: Effects::default(),
+        };
+        for at in 0..batch.incoming.len() {
+            let (id, row, pair) = match &batch.incoming[at] {
+                Incoming::Change(change) => (
+                    change.id,
+                    Some(RowRef { table: change.table.clone(), key: change.row.key.clone() }),
+                    batch.pair_of(change),
+                ),
+                Incoming::Refused(refused) => (
+                    batch.id_of(refused),
+                    refused.target.as_ref().map(|(table, row)| RowRef { table: table.clone(), key: row.key.clone() }),
+                    None,
+                ),
+            };
+            batch.entries.insert(id, None);
+            if let Some(row) = row {
+                batch.want_row(row);
+            }
+            if let Some(pair) = pair {
+                batch.want_pair(pair);
+            }
+        }
+        batch
+    }
+
+    /// What must be loaded next. Nothing is asked for twice.
+    pub fn needs(&mut self) -> Needs {
+        let first = !core::mem::replace(&mut self.asked_entries, true);
+        Needs {
+            entries: if first { self.entries.keys().copied().collect() } else { Vec::new() },
+            rows: core::mem::take(&mut self.wanted_rows),
+            pairs: core::mem::take(&mut self.wanted_pairs),
+        }
+    }
+
+    /// The entry was received before. Entries that are not supplied are new.
+    pub fn supply_entry(&mut self, id: EntryId, receipt: Receipt) {
+        self.entries.insert(id, Some(receipt));
+    }
+
+    /// The stored state of a row. Rows that are not supplied do not exist.
+    pub fn supply_row(&mut self, row: Row) {
+        if let Some(pair) = row.pair {
+            self.want_pair(pair);
+        }
+        let slot = RowSlot { stored_at: Some(row.last_seq), dirty: false, row: None };
+        self.rows.insert(row.reference(), RowSlot { row: Some(row), ..slot });
+    }
+
+    /// A stored pair and the row that links it now. Pairs that are not supplied were never linked.
+    pub fn supply_pair(&mut self, pair: PairKey, keeper: Option<RowRef>) {
+        if let Some(keeper) = &keeper {
+            self.want_row(keeper.clone());
+        }
+        self.pairs.insert(pair, PairSlot { known: true, keeper, dirty: false });
+    }
+
+    /// Merges the changes one by one.
+    ///
+    /// # Errors
+    /// [`Code::SpaceFull`] when the space has no seqs left; nothing is to be stored then.
+    pub fn finish(mut self, head: SpaceHead) -> Result<Effects, Code> {
+        debug_assert!(self.asked_entries && self.wanted_rows.is_empty() && self.wanted_pairs.is_empty());
+        self.effects.before = head.seq;
+        self.effects.head = head;
+        if head.seq.saturating_add(self.incoming.len() as u64) > MAX_SEQ {
+            return Err(Code::SpaceFull);
+        }
+        for incoming in core::mem::take(&mut self.incoming) {
+            // One arrival time per change: one per frame would let random ids decide between a person's own edits.
+            let mut arrival = self.context.now_us.max(self.effects.head.arrival_us.saturating_add(1));
+            if Mutation::FrameArrival.is_active() {
+                arrival = self.context.now_us.max(head.arrival_us.saturating_add(1));
+            }
+            self.effects.head.arrival_us = arrival;
+            match incoming {
+                Incoming::Change(change) => self.change(change, arrival),
+                Incoming::Refused(refused) => self.refused(refused, arrival),
+            }
+        }
+        let rows = self.rows.into_values().filter(|slot| slot.dirty);
+        self.effects.rows =
+            rows.filter_map(|slot| Some(RowWrite { stored_at: slot.stored_at, row: slot.row? })).collect();
+        let pairs = self.pairs.into_iter().filter(|(_, slot)| slot.dirty);
+        self.effects.pairs = pairs.map(|(pair, slot)| PairWrite { pair, keeper: slot.keeper }).collect();
+        Ok(self.effects)
+    }
+
+    fn change(&mut self, change: Change, arrival: i64) {
+        let ack = Some(AckId::Uuid(change.id, change.id_spelling));
+        let reference = RowRef { table: change.table.clone(), key: change.row.key.clone() };
+        let receipt = self.entries.get(&change.id).copied().flatten().filter(|_| !Mutation::NoDedup.is_active());
+        if change.filter_removal {
+            if receipt.is_none() {
+                self.log(&change, Verdict::Ignored, change.timestamp_us.unwrap_or(arrival), arrival, false);
+            }
+            self.effects.outcomes.push(Outcome { ack, verdict: Verdict::Ignored, correction: None });
+            return;
+        }
+        // A minted id is our own word coming back: clients relay between processes.
+        if receipt.is_some() || self.context.minter.verify(change.id).is_some() {
+            let wanted = match receipt {
+                Some(Receipt { refused: true, .. }) => Some(Wanted::Refused),
+                _ => self.repeat(&reference, &change),
+            };
+            self.answer(ack, Verdict::Duplicate, change.table, change.row, wanted);
+            return;
+        }
+        let latest = arrival.saturating_add(self.context.max_skew_us);
+        let clamped = change.timestamp_us.is_some_and(|time| time > latest);
+        let time_us = change.timestamp_us.filter(|_| !clamped).unwrap_or(arrival);
+        let seq = self.effects.head.seq + 1;
+        let now = Moment {
+            clock: Clock { time_us, id: change.id },
+            seq,
+            writer: self.context.writer,
+            rule: self.context.rules.of(&change.table),
+        };
+        let merged = self.merge(&reference, &change, now);
+        self.log(&change, merged.verdict, time_us, arrival, clamped);
+        if let (Some(visible), Some(row)) = (merged.visible, self.row(&reference)) {
+            let entry = Outgoing {
+                id: change.id,
+                id_spelling: change.id_spelling,
+                table: row.table.clone(),
+                operation: visible.operation,
+                row: row.id.clone(),
+                fields: visible.fields,
+                time_us,
+            };
+            self.effects.visible.push((seq, entry));
+        }
+        self.answer(ack, merged.verdict, change.table, change.row, merged.wanted);
+    }
+
+    /// A duplicate changes nothing, but its sender gets the current values: it may have lost the answer to the first.
+    fn repeat(&self, reference: &RowRef, change: &Change) -> Option<Wanted> {
+        self.row(reference).filter(|row| row.exists)?;
+        Some(match change.operation {
+            Operation::Update => Wanted::Fields(change.fields.iter().map(|field| field.name.clone()).collect()),
+            Operation::Insert | Operation::Delete => Wanted::WholeRow,
+        })
+    }
+
+    fn merge(&mut self, reference: &RowRef, change: &Change, now: Moment) -> Merged {
+        let pair = self.pair_of(change);
+        if let Some(code) = self.link_problem(reference, change, pair) {
+            self.leave_stub(reference, change.row.clone(), pair, now.seq);
+            return Merged { verdict: Verdict::Rejected(code), wanted: Some(Wanted::Refused), visible: None };
+        }
+        let known_pair = pair.and_then(|pair| self.pairs.get(&pair)).is_some_and(|slot| slot.known);
+        if change.operation == Operation::Delete && self.deletes_link_of_undeleted(reference, change) {
+            let exists = self.row(reference).is_some_and(|row| row.exists);
+            return Merged {
+                verdict: Verdict::Superseded,
+                wanted: exists.then_some(Wanted::WholeRow),
+                visible: None,
+            };
+        }
+        let keeper = pair.and_then(|pair| self.pairs.get(&pair)).and_then(|slot| slot.keeper.clone());
+        let slot = self.rows.entry(reference.clone()).or_insert(RowSlot { row: None, stored_at: None, dirty: false });
+        let row = slot.row.get_or_insert_with(|| Row::stub(change.table.clone(), change.row.clone()));
+        slot.dirty = true;
+        if row.pair.is_none() {
+            row.pair = pair;
+        }
+        let merged = match change.operation {
+            Operation::Delete => merge::delete(row, now),
+            operation if merge::is_buried(row, operation, now.clock) && !change.synthesized => merge::buried(),
+            Operation::Insert if change.synthesized && row.exists && !Mutation::SnapshotsWin.is_active() => snapshot(row, change),
+            Operation::Insert if pair.is_some() && !Mutation::TwoLinks.is_active() && keeper.as_ref().is_some_and(|keeper| keeper != reference) => {
+                merge::supersede_link(row, now)
+            }
+            Operation::Insert | Operation::Update => {
+                // A pair that was linked before may be part of a correction that is still under way to this sender.
+                row.shared |=
+                    change.operation == Operation::Insert && known_pair && !Mutation::PairForgets.is_active();
+                merge::upsert(row, change, now)
+            }
+        };
+        if row.last_seq == 0 {
+            row.last_seq = now.seq;
+        }
+        if change.operation == Operation::Delete && merged.verdict != Verdict::Applied {
+            self.undeleted.push(reference.key.clone());
+        }
+        if let Some(pair) = self.row(reference).and_then(|row| row.pair) {
+            self.keep_pair(pair, reference);
+        }
+        merged
+    }
+
+    /// Brings the pair's keeper in line with the row: a live link row keeps its pair, a deleted one gives it up.
+    fn keep_pair(&mut self, pair: PairKey, reference: &RowRef) {
+        let live = self.row(reference).is_some_and(Row::is_live);
+        let slot = self.pairs.entry(pair).or_default();
+        slot.dirty |= !core::mem::replace(&mut slot.known, true);
+        if live && slot.keeper.is_none() {
+            slot.keeper = Some(reference.clone());
+            slot.dirty = true;
+        } else if !live && slot.keeper.as_ref() == Some(reference) {
+            slot.keeper = None;
+            slot.dirty = true;
+        }
+    }
+
+    /// Why a change of a link row cannot be taken, if so: its ends are given once, both of them, and never change.
+    fn link_problem(&self, reference: &RowRef, change: &Change, pair: Option<PairKey>) -> Option<Code> {
+        if !is_link_table(&change.table) {
+            return None;
+        }
+        let names_an_end = change.fields.iter().any(|field| LINK_COLUMNS.contains(&&*field.name));
+        match change.operation {
+            Operation::Insert if pair.is_none() => Some(Code::LinkIncomplete),
+            Operation::Insert => {
+                let kept = self.row(reference).and_then(|row| row.pair);
+                kept.is_some_and(|kept| Some(kept) != pair).then_some(Code::LinkImmutable)
+            }
+            Operation::Update => names_an_end.then_some(Code::LinkImmutable),
+            Operation::Delete => None,
+        }
+    }
+
+    /// Whether a link row goes only because a row that it links was deleted by a DELETE of this upload that lost.
+    fn deletes_link_of_undeleted(&self, reference: &RowRef, change: &Change) -> bool {
+        if self.undeleted.is_empty() || !is_link_table(&change.table) {
+            return false;
+        }
+        let stored: Vec<Field> = self.row(reference).map(Row::values).unwrap_or_default();
+        let ends = change.fields.iter().chain(&stored).filter(|field| LINK_COLUMNS[..2].contains(&&*field.name));
+        ends.filter_map(|field| RowId::parse(&lattice_protocol::value::string_value(&field.value)?))
+            .any(|end| self.undeleted.contains(&end.key))
+    }
+
+    fn refused(&mut self, refused: Refused, arrival: i64) {
+        let id = self.id_of(&refused);
+        let spelling = refused.id.map_or(Spelling::default(), |(_, spelling)| spelling);
+        let receipt = self.entries.get(&id).copied().flatten();
+        let verdict = Verdict::Rejected(refused.code);
+        if receipt.is_none() {
+            let seq = self.effects.head.seq + 1;
+            if let Some((table, row)) = refused.target.as_ref().filter(|_| !Mutation::RefuseAndForget.is_active()) {
+                let reference = RowRef { table: table.clone(), key: row.key.clone() };
+                self.leave_stub(&reference, row.clone(), None, seq);
+            }
+            self.effects.head.seq = seq;
+            self.entries.insert(id, Some(Receipt { seq, refused: true }));
+            self.effects.log.push(LogRecord {
+                seq,
+                id,
+                id_spelling: spelling,
+                verdict,
+                time_us: arrival,
+                arrived_us: arrival,
+                clamped: false,
+                raw: refused.raw,
+            });
+        }
+        let ack = refused.ack.map(|text| match refused.id {
+            Some((id, spelling)) => AckId::Uuid(id, spelling),
+            None => AckId::Text(text),
+        });
+        match refused.target {
+            Some((table, row)) if receipt.is_none() || !Mutation::RefuseAndForget.is_active() => {
+                self.answer(ack, verdict, table, row, Some(Wanted::Refused));
+            }
+            _ => self.effects.outcomes.push(Outcome { ack, verdict, correction: None }),
+        }
+    }
+
+    /// A refused change leaves a hidden stub: the sender's replica differs from ours from now on.
+    fn leave_stub(&mut self, reference: &RowRef, id: RowId, pair: Option<PairKey>, seq: Seq) {
+        let slot = self.rows.entry(reference.clone()).or_insert(RowSlot { row: None, stored_at: None, dirty: false });
+        let row = slot.row.get_or_insert_with(|| Row::stub(reference.table.clone(), id));
+        slot.dirty = true;
+        row.shared = true;
+        if row.last_seq == 0 {
+            row.last_seq = seq;
+        }
+        if row.pair.is_none() {
+            row.pair = pair;
+        }
+        if let Some(pair) = row.pair {
+            self.keep_pair(pair, reference);
+        }
+    }
+
+    /// Notes what the sender is told. What a correction sends back becomes shared already now, in the transaction that
+    /// decides it, so that sending it later needs no write.
+    fn answer(&mut self, ack: Option<AckId>, verdict: Verdict, table: ByteString, row: RowId, wanted: Option<Wanted>) {
+        let correction = wanted.map(|wanted| {
+            let reference = RowRef { table: table.clone(), key: row.key.clone() };
+            self.share(&reference, &wanted);
+            let keeper = self.row(&reference).filter(|row| !row.is_live()).and_then(|row| row.pair);
+            let keeper = keeper.and_then(|pair| self.pairs.get(&pair)).and_then(|slot| slot.keeper.clone());
+            if let Some(keeper) = keeper {
+                self.share(&keeper, &Wanted::WholeRow);
+            }
+            Correction { table, row, wanted }
+        });
+        self.effects.outcomes.push(Outcome { ack, verdict, correction });
+    }
+
+    fn share(&mut self, reference: &RowRef, wanted: &Wanted) {
+        if Mutation::EchoForgets.is_active() {
+            return;
+        }
+        let Some(slot) = self.rows.get_mut(reference) else { return };
+        let Some(row) = &mut slot.row else { return };
+        slot.dirty |= row.share(|name| match wanted {
+            Wanted::Fields(names) => names.iter().any(|wanted| wanted == name),
+            Wanted::WholeRow | Wanted::Refused => true,
+        });
+    }
+
+    fn log(&mut self, change: &Change, verdict: Verdict, time_us: i64, arrived_us: i64, clamped: bool) {
+        let seq = self.effects.head.seq + 1;
+        self.effects.head.seq = seq;
+        let refused = matches!(verdict, Verdict::Rejected(_));
+        self.entries.insert(change.id, Some(Receipt { seq, refused }));
+        self.effects.log.push(LogRecord {
+            seq,
+            id: change.id,
+            id_spelling: change.id_spelling,
+            verdict,
+            time_us,
+            arrived_us,
+            clamped,
+            raw: change.raw.clone(),
+        });
+    }
+
+    fn row(&self, reference: &RowRef) -> Option<&Row> {
+        self.rows.get(reference)?.row.as_ref()
+    }
+
+    fn id_of(&self, refused: &Refused) -> EntryId {
+        refused.id.map_or_else(|| self.context.minter.stand_in(&refused.raw), |(id, _)| id)
+    }
+
+    /// The pair that a change of a link row names, where it names both ends.
+    fn pair_of(&self, change: &Change) -> Option<PairKey> {
+        if !is_link_table(&change.table) {
+            return None;
+        }
+        let mut ends = LINK_COLUMNS.iter().map(|column| {
+            let field = change.fields.iter().find(|field| field.name == *column)?;
+            lattice_protocol::value::string_value(&field.value)
+        });
+        let (lhs, rhs, rhs_type) = (ends.next()??, ends.next()??, ends.next()?);
+        Some(self.context.minter.pair(&change.table, [lhs.as_str(), rhs.as_str()].into_iter().chain(rhs_type.as_deref())))
+    }
+
+    fn want_row(&mut self, row: RowRef) {
+        if !self.rows.contains_key(&row) {
+            self.wanted_rows.push(row.clone());
+            self.rows.insert(row, RowSlot { row: None, stored_at: None, dirty: false });
+        }
+    }
+
+    fn want_pair(&mut self, pair: PairKey) {
+        if !self.pairs.contains_key(&pair) {
+            self.wanted_pairs.push(pair);
+            self.pairs.insert(pair, PairSlot::default());
+        }
+    }
+}
+
+/// A snapshot that a client regenerated from its local state changes nothing over a row that is known. Where it differs
+/// from the row, its sender does too.
+fn snapshot(row: &Row, change: &Change) -> Merged {
+    let same = |field: &Field| row.field(&field.name).is_some_and(|held| held.value == field.value);
+    let equal = !row.deleted && change.fields.len() == row.fields.len() && change.fields.iter().all(same);
+    Merged { verdict: Verdict::Ignored, wanted: (!equal).then_some(Wanted::WholeRow), visible: None }
+}

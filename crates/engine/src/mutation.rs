@@ -1,0 +1,99 @@
+//! Rules that the simulation takes away one at a time, to show that it would notice. Without the feature `mutations`,
+//! which only the simulation asks for, every question is answered `false` at compile time.
+
+macro_rules! mutations {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// One rule taken away.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u8)]
+        pub enum Mutation { $($(#[$doc])* $name,)* }
+
+        impl Mutation {
+            /// Every mutation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Its name on the command line.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+mutations! {
+    /// Winning writes to shared fields are not sent back to their sender.
+    NoEcho = "no-echo",
+    /// A correction does not make its fields shared.
+    EchoForgets = "echo-forgets",
+    /// A cursor's position is taken for its base.
+    PositionOnly = "position-only",
+    /// Catch-up also sends what this very connection wrote.
+    OwnFields = "own-fields",
+    /// The ack is sent before the correction.
+    AckFirst = "ack-first",
+    /// A change that is sent again is merged again.
+    NoDedup = "no-dedup",
+    /// A second link row for the same pair is accepted.
+    TwoLinks = "two-links",
+    /// Deleting a deleted row moves its tombstone to the end of the order.
+    MovingTombstones = "moving-tombstones",
+    /// A row created by someone else is not sent when the connection has overwritten all its fields since.
+    VanishingRows = "vanishing-rows",
+    /// A refused change leaves no trace, and its re-send is acked without a correction.
+    RefuseAndForget = "refuse-and-forget",
+    /// A field first set on a shared row is not itself shared.
+    LateFields = "late-fields",
+    /// All changes of a frame arrive at the same time.
+    FrameArrival = "frame-arrival",
+    /// A verdict waits until the stream has reached the head, however far that moves.
+    UnreachableHead = "unreachable-head",
+    /// A client's next connection gets the writer id of its last one.
+    ReusedWriters = "reused-writers",
+    /// An entry of one space is taken for a duplicate in another.
+    DedupAcrossSpaces = "dedup-across-spaces",
+    /// Every id of a catch-up page claims the whole state.
+    ClaimsMore = "claims-more",
+    /// A link row of a pair that was linked before is not shared from the start.
+    PairForgets = "pair-forgets",
+    /// A new connection takes entries as they were accepted before it has caught up with state.
+    StartsLive = "starts-live",
+    /// What a failed upload of a group had written stays.
+    NoSavepoint = "no-savepoint",
+    /// A revived row is sent as an INSERT alone.
+    RevivedInPlace = "revived-in-place",
+    /// A snapshot overwrites what is there.
+    SnapshotsWin = "snapshots-win",
+}
+
+#[cfg(feature = "mutations")]
+mod switch {
+    use core::sync::atomic::{AtomicU8, Ordering};
+
+    use super::Mutation;
+
+    const NONE: u8 = u8::MAX;
+    static ACTIVE: AtomicU8 = AtomicU8::new(NONE);
+
+    impl Mutation {
+        /// Takes one rule away from the whole process, or none.
+        pub fn activate(mutation: Option<Self>) {
+            ACTIVE.store(mutation.map_or(NONE, |mutation| mutation as u8), Ordering::SeqCst);
+        }
+
+        /// Whether this rule is taken away.
+        #[must_use]
+        pub fn is_active(self) -> bool {
+            ACTIVE.load(Ordering::Relaxed) == self as u8
+        }
+    }
+}
+
+#[cfg(not(feature = "mutations"))]
+impl Mutation {
+    /// Whether this rule is taken away.
+    #[must_use]
+    pub const fn is_active(self) -> bool {
+        false
+    }
+}

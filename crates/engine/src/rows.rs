@@ -1,0 +1,147 @@
+//! The merged state of a row.
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+use bytestring::ByteString;
+use lattice_protocol::{Field, RowId, RowKey};
+
+use crate::types::{Clock, PairKey, Seq, WriterId};
+
+/// Names a row.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct RowRef {
+    /// Table name.
+    pub table: ByteString,
+    /// The row's key.
+    pub key: RowKey,
+}
+
+/// Who set a field, when, and at which place in the order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    /// Clock of the winning change.
+    pub clock: Clock,
+    /// The seq that set it.
+    pub seq: Seq,
+    /// The writer that set it.
+    pub writer: WriterId,
+}
+
+/// One field of a row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FieldState {
+    /// Column name.
+    pub name: ByteString,
+    /// Wire bytes of the value.
+    pub value: Bytes,
+    /// Its last winner.
+    pub stamp: Stamp,
+    /// A second replica wrote it, or it was sent back to its writer, or it was first set on a shared row: from then on
+    /// its winners are echoed to their senders.
+    pub shared: bool,
+}
+
+/// The merged state of a row, also of a deleted one and of one that nobody may see yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// Table name.
+    pub table: ByteString,
+    /// Id, in the spelling first seen.
+    pub id: RowId,
+    /// Fields, in the order first seen. Empty for a tombstone.
+    pub fields: Vec<FieldState>,
+    /// The seq that created or revived it; 0 while it does not exist.
+    pub created_seq: Seq,
+    /// Its place in the order: the seq of its last change that others may see, or of the change that made a hidden row.
+    pub last_seq: Seq,
+    /// Clock of the last delete or revival.
+    pub clock: Clock,
+    /// An INSERT or a DELETE of it was seen. `false`: only UPDATEs that came before it, or refused changes.
+    pub exists: bool,
+    /// It is a tombstone.
+    pub deleted: bool,
+    /// Its existence concerns more than one replica (see [`FieldState::shared`]).
+    pub shared: bool,
+    /// It was never visible to anyone: not part of any catch-up.
+    pub hidden: bool,
+    /// It lives again after a tombstone: replicas must drop the columns that the revival did not name.
+    pub revived: bool,
+    /// The writer of its last change.
+    pub writer: Option<WriterId>,
+    /// The writer of the INSERT that created or revived it.
+    pub inserter: Option<WriterId>,
+    /// For a link row, the pair that it links.
+    pub pair: Option<PairKey>,
+}
+
+impl Row {
+    /// A row of which nothing is known yet.
+    #[must_use]
+    pub fn stub(table: ByteString, id: RowId) -> Self {
+        Self {
+            table,
+            id,
+            fields: Vec::new(),
+            created_seq: 0,
+            last_seq: 0,
+            clock: Clock::NEVER,
+            exists: false,
+            deleted: false,
+            shared: false,
+            hidden: true,
+            revived: false,
+            writer: None,
+            inserter: None,
+            pair: None,
+        }
+    }
+
+    /// What the row is found by.
+    #[must_use]
+    pub fn reference(&self) -> RowRef {
+        RowRef { table: self.table.clone(), key: self.id.key.clone() }
+    }
+
+    /// Whether replicas hold it.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.exists && !self.deleted
+    }
+
+    /// The newest clock of anything in the row.
+    #[must_use]
+    pub fn newest_clock(&self) -> Clock {
+        self.fields.iter().map(|field| field.stamp.clock).fold(self.clock, Clock::max)
+    }
+
+    /// The field with this name.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&FieldState> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// All values, to be sent.
+    #[must_use]
+    pub fn values(&self) -> Vec<Field> {
+        self.fields.iter().map(FieldState::to_field).collect()
+    }
+
+    /// The row and the fields that `wanted` picks concern more than one replica from now on. Returns whether that is new.
+    pub fn share(&mut self, wanted: impl Fn(&str) -> bool) -> bool {
+        let mut changed = !self.shared;
+        self.shared = true;
+        for field in self.fields.iter_mut().filter(|field| !field.shared && wanted(&field.name)) {
+            field.shared = true;
+            changed = true;
+        }
+        changed
+    }
+}
+
+impl FieldState {
+    /// The field, to be sent.
+    #[must_use]
+    pub fn to_field(&self) -> Field {
+        Field { name: self.name.clone(), value: self.value.clone() }
+    }
+}

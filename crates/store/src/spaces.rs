@@ -1,0 +1,108 @@
+//! The storage trait of spaces: uploads go in, pages and receipts come out.
+
+use std::sync::Arc;
+
+use lattice_engine::{LogRecord, Minter, Outcome, PullData, PullRequest, Receipt, Rules, Seq, SpaceHead, SpaceId, WriterId};
+use lattice_protocol::{EntryId, Incoming, Outgoing};
+
+use crate::{BoxFuture, StoreError};
+
+/// A space as connections use it.
+#[derive(Clone)]
+pub struct Space {
+    /// The backend's own number of it.
+    pub no: u32,
+    /// Its public id.
+    pub id: SpaceId,
+    /// Merge rules.
+    pub rules: Rules,
+    /// Mints ids for everything in the space.
+    pub minter: Minter,
+}
+
+/// Who stands behind a writer: kept with the audit log.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The connection's own id.
+    pub writer: WriterId,
+    /// The user.
+    pub user: [u8; 16],
+    /// The session or device token.
+    pub session: [u8; 16],
+    /// Network address of the peer.
+    pub address: String,
+    /// What the client calls itself.
+    pub user_agent: String,
+    /// When the connection was opened, in microseconds since 1970.
+    pub opened_us: i64,
+}
+
+/// Changes of one frame, for one space.
+pub struct Upload {
+    /// The space.
+    pub space: Arc<Space>,
+    /// The sender.
+    pub origin: Arc<Origin>,
+    /// The changes, in the order of the frame.
+    pub incoming: Vec<Incoming>,
+    /// Size of the frame, for the limits of a group commit.
+    pub bytes: usize,
+}
+
+/// What a durable commit made visible to others.
+pub struct Committed {
+    /// The space.
+    pub space: SpaceId,
+    /// The connection that wrote it.
+    pub writer: WriterId,
+    /// The space's head before this upload.
+    pub before: Seq,
+    /// The space's head with this upload.
+    pub head: Seq,
+    /// Entries for everyone but the writer, in order.
+    pub visible: Vec<(Seq, Outgoing)>,
+}
+
+/// Is told of every upload after its commit is durable and before its sender is answered, in commit order.
+pub trait CommitSink: Send + Sync {
+    /// Must be quick and must not block: it runs between two commits.
+    fn committed(&self, commit: Committed);
+}
+
+/// A line of the audit log with who wrote it.
+#[derive(Clone, Debug)]
+pub struct AuditLine {
+    /// The change and its verdict.
+    pub record: LogRecord,
+    /// The writer.
+    pub writer: WriterId,
+    /// The user behind the writer.
+    pub user: Option<[u8; 16]>,
+}
+
+/// Stores spaces.
+pub trait SpaceStore: Send + Sync {
+    /// The private space of a user; made at the first call.
+    fn private_space(&self, user: [u8; 16]) -> BoxFuture<'_, Result<Arc<Space>, StoreError>>;
+
+    /// Merges and stores an upload. Resolves after the commit is durable and the sink was told, with one outcome for each
+    /// change. On an error nothing of the upload was stored, and nothing else was lost.
+    fn upload(&self, upload: Upload) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>>;
+
+    /// Reads a page, the head and what is to be corrected, in one snapshot.
+    fn pull<'a>(&'a self, space: &'a Space, request: &'a PullRequest) -> BoxFuture<'a, Result<PullData, StoreError>>;
+
+    /// Where the audit log has an entry.
+    fn receipt<'a>(&'a self, space: &'a Space, id: EntryId) -> BoxFuture<'a, Result<Option<Receipt>, StoreError>>;
+
+    /// The space's counters.
+    fn head<'a>(&'a self, space: &'a Space) -> BoxFuture<'a, Result<SpaceHead, StoreError>>;
+
+    /// Lines of the audit log after a seq, in order.
+    fn audit<'a>(
+        &'a self,
+        space: &'a Space,
+        after: Seq,
+        max_lines: usize,
+    ) -> BoxFuture<'a, Result<Vec<AuditLine>, StoreError>>;
+}

@@ -1,0 +1,135 @@
+//! Group commit: one transaction and one flush for everything that waits, a savepoint for each upload.
+
+use std::collections::{HashMap, HashSet};
+
+use lattice_engine::mutation::Mutation;
+use lattice_engine::{Batch, Context, Effects, SpaceHead};
+use rusqlite::Connection;
+
+use super::spaces;
+use crate::StoreError;
+use crate::spaces::Upload;
+
+/// Spaces whose counters are kept in memory between commits.
+const MAX_CACHED_HEADS: usize = 100_000;
+
+/// The counters of spaces, as of the last commit and as changed since.
+#[derive(Default)]
+struct Heads {
+    committed: HashMap<u32, SpaceHead>,
+    changed: HashMap<u32, SpaceHead>,
+}
+
+impl Heads {
+    fn get(&mut self, connection: &Connection, space: u32) -> Result<SpaceHead, StoreError> {
+        if let Some(head) = self.changed.get(&space).or_else(|| self.committed.get(&space)) {
+            return Ok(*head);
+        }
+        let head = spaces::head(connection, space)?;
+        self.committed.insert(space, head);
+        Ok(head)
+    }
+}
+
+/// Applies uploads inside the transaction of a group.
+pub struct Group {
+    heads: Heads,
+    known_writers: HashSet<[u8; 16]>,
+    max_skew_us: i64,
+}
+
+/// Writers that are remembered as stored; forgetting one costs an insert that does nothing.
+const MAX_KNOWN_WRITERS: usize = 100_000;
+
+impl Group {
+    /// Starts with nothing cached. `max_skew_us`: how far in the future a timestamp may be.
+    #[must_use]
+    pub fn new(max_skew_us: i64) -> Self {
+        Self { heads: Heads::default(), known_writers: HashSet::new(), max_skew_us }
+    }
+
+    /// A transaction has begun.
+    pub fn begin(&mut self) {
+        self.heads.changed.clear();
+        if self.heads.committed.len() > MAX_CACHED_HEADS {
+            self.heads.committed.clear();
+        }
+        if self.known_writers.len() > MAX_KNOWN_WRITERS {
+            self.known_writers.clear();
+        }
+    }
+
+    /// Applies one upload under its own savepoint: when it fails, nothing of it is left and the group goes on.
+    ///
+    /// # Errors
+    /// What the database says, or that the space is full.
+    pub fn upload(&mut self, connection: &Connection, upload: &mut Upload, now_us: i64) -> Result<Effects, StoreError> {
+        let no = upload.space.no;
+        let before = self.heads.get(connection, no)?;
+        let result = in_savepoint(connection, || {
+            let context = Context {
+                writer: upload.origin.writer,
+                now_us,
+                max_skew_us: self.max_skew_us,
+                rules: &upload.space.rules,
+                minter: &upload.space.minter,
+            };
+            let mut batch = Batch::new(context, std::mem::take(&mut upload.incoming));
+            loop {
+                let needs = batch.needs();
+                if needs.is_empty() {
+                    break;
+                }
+                spaces::supply(connection, no, &needs, &mut batch)?;
+            }
+            let effects = batch.finish(before).map_err(|_| StoreError::SpaceFull)?;
+            if !self.known_writers.contains(&upload.origin.writer.0) {
+                spaces::store_writer(connection, &upload.origin)?;
+            }
+            spaces::store(connection, no, upload.origin.writer, &effects)?;
+            Ok(effects)
+        });
+        if let Ok(effects) = &result {
+            self.known_writers.insert(upload.origin.writer.0);
+            self.heads.changed.insert(no, effects.head);
+        }
+        result
+    }
+
+    /// Stores the counters that the group changed; the last thing before the commit.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn store_heads(&self, connection: &Connection) -> Result<(), StoreError> {
+        self.heads.changed.iter().try_for_each(|(space, head)| spaces::set_head(connection, *space, *head))
+    }
+
+    /// The transaction has ended. After a failure nothing that was cached can be trusted.
+    pub fn ended(&mut self, committed: bool) {
+        if committed {
+            self.heads.committed.extend(self.heads.changed.drain());
+        } else {
+            self.heads = Heads::default();
+            self.known_writers.clear();
+        }
+    }
+}
+
+/// Runs `work` so that a failure of it leaves nothing behind.
+pub(crate) fn in_savepoint<T>(
+    connection: &Connection,
+    work: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    execute(connection, "SAVEPOINT one")?;
+    let result = work();
+    if result.is_err() && !Mutation::NoSavepoint.is_active() {
+        execute(connection, "ROLLBACK TO one")?;
+    }
+    execute(connection, "RELEASE one")?;
+    result
+}
+
+fn execute(connection: &Connection, sql: &str) -> Result<(), StoreError> {
+    connection.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! The SQLite backend: one file, one writer thread with group commit, readers apart.
+
+mod accounts;
+mod group;
+mod open;
+mod readers;
+pub mod spaces;
+mod space_store;
+mod verdict;
+mod wal;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use lattice_engine::{MintKey, Rules};
+use rusqlite::{Connection, Transaction};
+use tokio::sync::mpsc;
+
+use crate::spaces::CommitSink;
+use crate::time::{Clock, Random};
+use crate::StoreError;
+
+pub use group::Group;
+pub use open::{Identity, OpenError, open_connection, prepare};
+
+use readers::Readers;
+use writer::{Call, Job};
+
+/// Settings of the backend.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// How far in the future a timestamp may be, in microseconds, before it counts as the time of arrival.
+    pub max_skew_us: i64,
+    /// Connections that read at the same time.
+    pub readers: usize,
+    /// Merge rules of spaces made from now on.
+    pub new_space_rules: Rules,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { max_skew_us: 5 * 60 * 1_000_000, readers: 4, new_space_rules: Rules::default() }
+    }
+}
+
+/// A database file that is open. Clones share it.
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    readers: Readers,
+    identity: Identity,
+    new_space_rules: Rules,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Jobs that wait for the writer; more wait at their senders.
+const MAX_WAITING_JOBS: usize = 1_024;
+
+impl SqliteStore {
+    /// Opens a file, makes it when it is not there, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is in use by another process, is not ours, or was written by a newer version.
+    pub fn open(
+        path: &Path,
+        options: SqliteOptions,
+        sink: Arc<dyn CommitSink>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, OpenError> {
+        let mut connection = open_connection(path)?;
+        let identity = prepare(&mut connection, &*random)?;
+        let readers = Readers::open(path, options.readers.max(1))?;
+        let (jobs, waiting) = mpsc::channel(MAX_WAITING_JOBS);
+        let group = Group::new(options.max_skew_us);
+        let thread = writer::spawn(connection, path, group, sink, Arc::clone(&clock), waiting)?;
+        let inner = Inner {
+            jobs,
+            readers,
+            identity,
+            new_space_rules: options.new_space_rules,
+            clock,
+            random,
+            thread: Mutex::new(Some(thread)),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The secret under which ids are minted.
+    #[must_use]
+    pub fn mint_key(&self) -> MintKey {
+        self.inner.identity.mint_key
+    }
+
+    /// Runs a write in the group commit, under its own savepoint. Resolves after the commit is durable.
+    ///
+    /// # Errors
+    /// What `write` answers, or that the commit failed; then nothing of it was stored.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (job, answer) = Call::new(write);
+        self.submit(Box::new(job)).await?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Runs reads in one snapshot, on one of the reading connections.
+    ///
+    /// # Errors
+    /// What `read` answers.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.inner.readers.run(read).await
+    }
+
+    /// Waits until everything that was submitted is durable, and closes the file. Later calls answer
+    /// [`StoreError::Closed`].
+    pub async fn close(&self) {
+        let (job, answer) = Call::new(|_| Ok(()));
+        let stop = writer::Stop(job);
+        if self.inner.jobs.send(Box::new(stop)).await.is_ok() {
+            let _ = answer.await;
+        }
+        let thread = self.inner.thread.lock().ok().and_then(|mut thread| thread.take());
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+
+    async fn submit(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        self.inner.jobs.send(job).await.map_err(|_| StoreError::Closed)
+    }
+}

@@ -1,0 +1,54 @@
+//! Connections that read, each on a blocking thread while it works, so that no async thread waits for the disk.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::Semaphore;
+
+use super::open::{OpenError, open_reader};
+use crate::StoreError;
+
+/// Page cache of each reading connection, in KiB. Small: the operating system caches the file as well.
+const READER_CACHE_KIB: i32 = 2 << 10;
+
+pub(super) struct Readers {
+    idle: Arc<Mutex<Vec<Connection>>>,
+    places: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(super) fn open(path: &Path, count: usize) -> Result<Self, OpenError> {
+        let idle: Vec<Connection> =
+            (0..count).map(|_| open_reader(path, READER_CACHE_KIB)).collect::<Result<_, _>>()?;
+        Ok(Self { idle: Arc::new(Mutex::new(idle)), places: Arc::new(Semaphore::new(count)) })
+    }
+
+    /// Runs `read` in one snapshot.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let idle = Arc::clone(&self.idle);
+        let work = move || {
+            let taken = idle.lock().map_err(|_| StoreError::Closed)?.pop();
+            let mut connection = taken.ok_or(StoreError::Closed)?;
+            let result = snapshot(&mut connection, read);
+            idle.lock().map_err(|_| StoreError::Closed)?.push(connection);
+            drop(place);
+            result
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+fn snapshot<T>(
+    connection: &mut Connection,
+    read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+    let result = read(&transaction)?;
+    transaction.commit()?;
+    Ok(result)
+}
