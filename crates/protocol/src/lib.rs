@@ -5,15 +5,18 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod change;
 pub mod code;
 pub mod id;
+mod json;
 pub mod limits;
+pub mod names;
 pub mod native;
-mod names;
 mod timestamp;
-mod value;
+pub mod value;
 
 pub use change::{Change, Field, Incoming, Operation, Outgoing, Refused};
 pub use code::Code;

@@ -1,1 +1,66 @@
-//! (in work)
+//! The native dialect: JSON frames as LatticeCore's clients read and write them.
+//!
+//! Clients tell frames apart by which of the keys `auditLog`, `ack` and `replayRequest` is present and never look at
+//! `kind`: nothing that is written here holds one of those keys in another event.
+
+mod client;
+mod decode;
+mod encode;
+mod entry;
+
+use alloc::{string::String, vec::Vec};
+use bytestring::ByteString;
+
+use crate::{Code, EntryId, Incoming, Spelling};
+
+pub use client::{ServerFrame, Upload, UploadTimestamp, decode_server, encode_upload};
+pub use decode::decode;
+pub use encode::{AuditLogFrame, encode_ack, encode_floor_reset, encode_nack, encode_rejected};
+
+/// A frame of a client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClientFrame {
+    /// Changes to be stored, each well formed or refused on its own.
+    Changes(Vec<Incoming>),
+    /// The client applied what was delivered. Its ids are not needed: deliveries are tracked by position.
+    Ack {
+        /// How many ids it acknowledges.
+        count: usize,
+    },
+    /// A frame of another dialect or of an unknown kind.
+    Other,
+}
+
+/// Why a whole frame was refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FrameError {
+    /// The code.
+    pub code: Code,
+    /// One sentence for people. Never contains a value.
+    pub detail: String,
+}
+
+impl core::fmt::Display for FrameError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl core::error::Error for FrameError {}
+
+/// An id in an acknowledgement, always written as it was received.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum AckId {
+    /// A UUID in the letter case of its sender.
+    Uuid(EntryId, Spelling),
+    /// An id that is no UUID, of an entry that will never be stored: unless it is acknowledged it is sent for ever.
+    Text(ByteString),
+}
+
+impl AckId {
+    /// The id with this text.
+    #[must_use]
+    pub fn parse(text: ByteString) -> Self {
+        EntryId::parse(&text).map_or(Self::Text(text), |(id, spelling)| Self::Uuid(id, spelling))
+    }
+}
