@@ -48,6 +48,13 @@ impl<T> Ring<T> {
         }
     }
 
+    /// Forgets all but the last `count` commits.
+    pub fn keep_last(&mut self, count: usize) {
+        while self.commits.len() > count {
+            self.cost -= self.commits.pop_front().map_or(0, |old| old.cost);
+        }
+    }
+
     /// The commits after `position`, oldest first; `None` when the ring does not reach back to it.
     #[must_use]
     pub fn after(&self, position: Seq) -> Option<impl Iterator<Item = &Commit<T>>> {

@@ -1,1 +1,8 @@
-//! The Lattice sync server: HTTP, WebSocket, hub, configuration and the lattice-server binary.
+//! The Lattice sync server: HTTP, WebSocket, hub and configuration. The binary `lattice-server` is a thin shell around it.
+
+pub mod config;
+pub mod http;
+pub mod hub;
+pub mod net;
+pub mod run;
+pub mod sync;

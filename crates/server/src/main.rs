@@ -1,1 +1,72 @@
-fn main() {}
+//! The `lattice-server` binary.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use lattice_server::config::Config;
+use lattice_server::run::Server;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    let result = start_logging(&config).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(run(&config))
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            let _ = writeln!(std::io::stderr(), "lattice-server: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: &Config) -> Result<(), String> {
+    let fail = |error: std::io::Error| format!("cannot listen for signals: {error}");
+    let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
+    let server = Server::start(config).await.map_err(|error| error.to_string())?;
+    greet(config, &server);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("closing; a second signal ends at once");
+    tokio::select! {
+        () = server.shut_down() => Ok(()),
+        _ = terminate.recv() => Err("ended before clients were told".into()),
+        _ = interrupt.recv() => Err("ended before clients were told".into()),
+    }
+}
+
+fn greet(config: &Config, server: &Server) {
+    let address = server.address();
+    if !address.ip().is_loopback() {
+        tracing::warn!("plain HTTP on {address}: put a proxy that speaks TLS in front, or tokens travel in the open");
+    }
+    let text = format!(
+        "lattice-server {version} listens on http://{address} (data in {data})\n\
+         Make the first account:\n  \
+         curl -s http://{address}/auth/signup -H 'content-type: application/json' \\\n    \
+         -d '{{\"email\":\"you@example.com\",\"password\":\"choose-a-long-one\"}}'\n\
+         Then point a client at ws://{address}/sync\n",
+        version = env!("CARGO_PKG_VERSION"),
+        data = config.data_dir.display(),
+    );
+    // A closed standard output is no reason to stop serving.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = std::io::stdout().flush();
+}
+
+fn start_logging(config: &Config) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&config.log).map_err(|error| format!("LOG cannot be read: {error}"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if config.log_json { builder.json().try_init() } else { builder.try_init() };
+    started.map_err(|error| format!("cannot log: {error}"))
+}

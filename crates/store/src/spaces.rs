@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lattice_engine::{LogRecord, Minter, Outcome, PullData, PullRequest, Receipt, Rules, Seq, SpaceHead, SpaceId, WriterId};
 use lattice_protocol::{EntryId, Incoming, Outgoing};
+use tokio::sync::oneshot;
 
 use crate::{BoxFuture, StoreError};
 
@@ -80,14 +81,17 @@ pub struct AuditLine {
     pub user: Option<[u8; 16]>,
 }
 
+/// Resolves after the commit is durable and the sink was told, with one outcome for each change. On an error nothing of
+/// the upload was stored, and nothing else was lost.
+pub type UploadAnswer = oneshot::Receiver<Result<Vec<Outcome>, StoreError>>;
+
 /// Stores spaces.
 pub trait SpaceStore: Send + Sync {
     /// The private space of a user; made at the first call.
     fn private_space(&self, user: [u8; 16]) -> BoxFuture<'_, Result<Arc<Space>, StoreError>>;
 
-    /// Merges and stores an upload. Resolves after the commit is durable and the sink was told, with one outcome for each
-    /// change. On an error nothing of the upload was stored, and nothing else was lost.
-    fn upload(&self, upload: Upload) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>>;
+    /// Hands an upload over, to be merged and stored after what was handed over before. Waits while the queue is full.
+    fn upload(&self, upload: Upload) -> BoxFuture<'_, Result<UploadAnswer, StoreError>>;
 
     /// Reads a page, the head and what is to be corrected, in one snapshot.
     fn pull<'a>(&'a self, space: &'a Space, request: &'a PullRequest) -> BoxFuture<'a, Result<PullData, StoreError>>;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use lattice_engine::{Minter, Outcome, PullData, PullRequest, Receipt, Rule, Rules, Seq, SpaceHead, SpaceId};
+use lattice_engine::{Minter, PullData, PullRequest, Receipt, Rule, Rules, Seq, SpaceHead, SpaceId};
 use lattice_protocol::EntryId;
 
 use super::writer::UploadJob;
 use super::{SqliteStore, spaces};
-use crate::spaces::{AuditLine, Space, SpaceStore, Upload};
+use crate::spaces::{AuditLine, Space, SpaceStore, Upload, UploadAnswer};
 use crate::time::random_id;
 use crate::{BoxFuture, StoreError};
 
@@ -60,11 +60,11 @@ impl SpaceStore for SqliteStore {
         })
     }
 
-    fn upload(&self, upload: Upload) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
+    fn upload(&self, upload: Upload) -> BoxFuture<'_, Result<UploadAnswer, StoreError>> {
         Box::pin(async move {
             let (job, answer) = UploadJob::new(upload);
             self.submit(Box::new(job)).await?;
-            answer.await.map_err(|_| StoreError::Closed)?
+            Ok(answer)
         })
     }
 

@@ -12,7 +12,7 @@ use super::group::{Group, in_savepoint};
 use super::open::OpenError;
 use super::wal::Checkpointer;
 use crate::StoreError;
-use crate::spaces::{CommitSink, Committed, Upload};
+use crate::spaces::{CommitSink, Committed, Upload, UploadAnswer};
 use crate::time::Clock;
 
 /// Most jobs of one group. More wait for the next one, which keeps the latency of each bounded.
@@ -100,7 +100,7 @@ pub(super) struct UploadJob {
 }
 
 impl UploadJob {
-    pub(super) fn new(upload: Upload) -> (Self, oneshot::Receiver<Result<Vec<Outcome>, StoreError>>) {
+    pub(super) fn new(upload: Upload) -> (Self, UploadAnswer) {
         let (answer, receiver) = oneshot::channel();
         (Self { upload, result: Err(StoreError::Closed), answer }, receiver)
     }

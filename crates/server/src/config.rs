@@ -1,0 +1,127 @@
+//! Settings: flags, or environment variables of the same names.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use lattice_engine::{Rule, Rules};
+use lattice_protocol::limits::{DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES};
+use secrecy::SecretString;
+
+/// Smallest limit on frames that still takes what clients send by default.
+const MIN_FRAME_BYTES: usize = 64 << 10;
+
+/// The settings of `lattice-server`.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "lattice-server", version, about = "The sync server for Lattice apps.")]
+pub struct Config {
+    /// Address to listen on.
+    #[arg(long, env = "HOST", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, env = "PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Folder of the database and the keys; made when it is not there.
+    #[arg(long, env = "DATA_DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+    /// Database: `sqlite:PATH`. By default `lattice.db` in the data folder.
+    #[arg(long, env = "DATABASE_URL")]
+    pub database_url: Option<String>,
+    /// Secret that signs access tokens (HS256), at least 32 bytes. Without it a key is made and kept in the data folder.
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<SecretString>,
+    /// The secret before: tokens signed with it stay valid until they expire.
+    #[arg(long, env = "JWT_SECRET_PREVIOUS", hide_env_values = true)]
+    pub jwt_secret_previous: Option<SecretString>,
+    /// Largest frame that a client may send, in bytes: 65536 to 314572800.
+    #[arg(long, env = "MAX_FRAME_BYTES", default_value_t = DEFAULT_MAX_FRAME_BYTES)]
+    pub max_frame_bytes: usize,
+    /// Uploads that may wait for their commit, over all clients, in MiB.
+    #[arg(long, env = "MAX_UPLOAD_MIB", default_value_t = 512)]
+    pub max_upload_mib: u32,
+    /// Connections that may be open at the same time.
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000)]
+    pub max_connections: usize,
+    /// Silence after which a client is pinged, in seconds.
+    #[arg(long, env = "PING_SECONDS", default_value_t = 30)]
+    pub ping_seconds: u64,
+    /// How far in the future a change's time may be before it counts as made when it arrived, in seconds.
+    #[arg(long, env = "MAX_SKEW_SECONDS", default_value_t = 300)]
+    pub max_skew_seconds: u32,
+    /// How concurrent changes are merged in spaces made from now on: `field` or `row`.
+    #[arg(long, env = "MERGE_RULE", default_value = "field", value_parser = parse_rule)]
+    pub merge_rule: Rule,
+    /// What is logged, for example `info` or `lattice_server=debug`.
+    #[arg(long, env = "LOG", default_value = "info")]
+    pub log: String,
+    /// Log as JSON lines.
+    #[arg(long, env = "LOG_JSON", default_value_t = false)]
+    pub log_json: bool,
+}
+
+/// A setting that cannot be used: one sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl Config {
+    /// Checks what the parser cannot.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let problem = if !(MIN_FRAME_BYTES..=MAX_FRAME_BYTES).contains(&self.max_frame_bytes) {
+            format!("MAX_FRAME_BYTES is {}; it must be {MIN_FRAME_BYTES} to {MAX_FRAME_BYTES}", self.max_frame_bytes)
+        } else if !(1..=4_096).contains(&self.max_upload_mib) {
+            format!("MAX_UPLOAD_MIB is {}; it must be 1 to 4096", self.max_upload_mib)
+        } else if self.max_connections == 0 || self.max_connections > 1_000_000 {
+            format!("MAX_CONNECTIONS is {}; it must be 1 to 1000000", self.max_connections)
+        } else if !(1..=600).contains(&self.ping_seconds) {
+            format!("PING_SECONDS is {}; it must be 1 to 600", self.ping_seconds)
+        } else if self.jwt_secret_previous.is_some() && self.jwt_secret.is_none() {
+            "JWT_SECRET_PREVIOUS is set but JWT_SECRET is not".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(ConfigError(problem))
+    }
+
+    /// Where to listen.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+
+    /// The database file.
+    ///
+    /// # Errors
+    /// When `DATABASE_URL` names a database that this version cannot use.
+    pub fn database_path(&self) -> Result<PathBuf, ConfigError> {
+        let Some(url) = &self.database_url else { return Ok(self.data_dir.join("lattice.db")) };
+        let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+        match path {
+            Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
+            _ => {
+                let scheme = url.split(':').next().unwrap_or_default();
+                Err(ConfigError(format!("DATABASE_URL starts with {scheme:?}; this version takes sqlite:PATH")))
+            }
+        }
+    }
+
+    /// Merge rules of new spaces.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules { default: self.merge_rule, ..Rules::default() }
+    }
+
+    /// Silence after which a client is pinged.
+    #[must_use]
+    pub fn ping_interval(&self) -> Duration {
+        Duration::from_secs(self.ping_seconds)
+    }
+}
+
+fn parse_rule(name: &str) -> Result<Rule, String> {
+    Rule::parse(name).ok_or_else(|| "it must be `field` or `row`".to_owned())
+}

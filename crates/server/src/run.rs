@@ -1,0 +1,159 @@
+//! The server as a whole: opening what it needs, serving, and closing in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use lattice_auth::{AuthService, Keys, PasswordCost, Passwords};
+use lattice_store::sqlite::{OpenError, SqliteOptions, SqliteStore};
+use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, ConfigError};
+use crate::hub::Hub;
+use crate::sync::{SyncLimits, SyncState, handshake};
+use crate::{http, net};
+
+/// How long shutdown waits for clients. The whole of it stays below the 10 s that orchestrators commonly allow.
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(8);
+/// Compressors that sockets share.
+const DEFLATE_POOL: usize = 8;
+
+/// Why the server cannot start: one sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data folder.
+    #[error("cannot use the data folder {path}: {reason}")]
+    DataFolder {
+        /// The folder.
+        path: String,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The keys.
+    #[error("cannot sign tokens: {0}")]
+    Keys(String),
+    /// The address.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+}
+
+fn auth_service(
+    config: &Config,
+    store: &SqliteStore,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+) -> Result<Arc<AuthService>, StartError> {
+    let keys = match &config.jwt_secret {
+        Some(secret) => Keys::from_secrets(secret, config.jwt_secret_previous.as_ref()),
+        None => Keys::load_or_create(&config.data_dir, &**random),
+    };
+    let keys = keys.map_err(|error| StartError::Keys(error.to_string()))?;
+    let passwords = Passwords::new(PasswordCost::default()).map_err(|error| StartError::Keys(error.to_string()))?;
+    let accounts = Arc::new(store.clone());
+    Ok(Arc::new(AuthService::new(accounts, keys, passwords, Arc::clone(clock), Arc::clone(random))))
+}
+
+/// A server that listens.
+pub struct Server {
+    address: SocketAddr,
+    stop: CancellationToken,
+    hub: Arc<Hub>,
+    tracker: TaskTracker,
+    store: SqliteStore,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Opens the data, and listens.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        config.check()?;
+        let path = config.database_path()?;
+        let folder_error = |reason| StartError::DataFolder { path: config.data_dir.display().to_string(), reason };
+        std::fs::create_dir_all(&config.data_dir).map_err(folder_error)?;
+        // The address first: a second server on the same folder should say that the port is taken, not fail on a lock.
+        let address = config.address();
+        let listener = TcpListener::bind(address).await.map_err(|reason| StartError::Listen { address, reason })?;
+        let address = listener.local_addr().unwrap_or(address);
+
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let random: Arc<dyn Random> = Arc::new(SystemRandom);
+        let hub = Hub::new();
+        let options = SqliteOptions {
+            max_skew_us: i64::from(config.max_skew_seconds) * 1_000_000,
+            new_space_rules: config.rules(),
+            ..SqliteOptions::default()
+        };
+        let store =
+            SqliteStore::open(&path, options, Arc::clone(&hub) as _, Arc::clone(&clock), Arc::clone(&random))?;
+        let auth = auth_service(config, &store, &clock, &random)?;
+        let max_upload_kib = config.max_upload_mib.saturating_mul(1_024);
+        let tracker = TaskTracker::new();
+        let sync = SyncState {
+            store: Arc::new(store.clone()),
+            hub: Arc::clone(&hub),
+            auth: Arc::clone(&auth),
+            clock,
+            random,
+            tracker: tracker.clone(),
+            deflate: yawc::DeflatePool::new(DEFLATE_POOL),
+            upload_kib: Arc::new(Semaphore::new(max_upload_kib as usize)),
+            limits: Arc::new(SyncLimits {
+                max_frame_bytes: config.max_frame_bytes,
+                ping_interval: config.ping_interval(),
+                max_upload_kib,
+            }),
+        };
+        let router = Router::new()
+            .route("/sync", get(handshake::sync))
+            .with_state(sync)
+            .merge(http::router(http::state::AppState::new(auth, Arc::new(store.clone()))));
+        let stop = CancellationToken::new();
+        let accepting = tokio::spawn(net::listen::serve(
+            listener,
+            router,
+            config.max_connections,
+            stop.clone(),
+            tracker.clone(),
+        ));
+        Ok(Self { address, stop, hub, tracker, store, accepting })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no further uploads, finishes and acknowledges what is under way, closes sockets with 1001, and closes the
+    /// database. Ends within 10 s.
+    pub async fn shut_down(self) {
+        self.stop.cancel();
+        self.hub.close();
+        let _ = self.accepting.await;
+        self.tracker.close();
+        if tokio::time::timeout(MAX_DRAIN_TIME, self.tracker.wait()).await.is_err() {
+            tracing::warn!(sockets = self.tracker.len(), "some clients did not leave in time");
+        }
+        self.store.close().await;
+    }
+}
