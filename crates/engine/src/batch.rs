@@ -5,7 +5,9 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use lattice_protocol::change::{LINK_COLUMNS, is_link_table};
 use lattice_protocol::native::AckId;
-use lattice_protocol::{Change, Code, EntryId, Field, Incoming, Operation, Outgoing, Refused, RowId, RowKey, Spelling};
+use lattice_protocol::{
+    Change, Code, EntryId, Field, Incoming, Operation, Outgoing, Refused, RowId, RowKey, Spelling,
+};
 
 use crate::merge::{self, Correction, Merged, Moment, Verdict, Wanted};
 use crate::mint::Minter;
@@ -174,12 +176,18 @@ impl<'a> Batch<'a> {
             let (id, row, pair) = match &batch.incoming[at] {
                 Incoming::Change(change) => (
                     change.id,
-                    Some(RowRef { table: change.table.clone(), key: change.row.key.clone() }),
+                    Some(RowRef {
+                        table: change.table.clone(),
+                        key: change.row.key.clone(),
+                    }),
                     batch.pair_of(change),
                 ),
                 Incoming::Refused(refused) => (
                     batch.id_of(refused),
-                    refused.target.as_ref().map(|(table, row)| RowRef { table: table.clone(), key: row.key.clone() }),
+                    refused.target.as_ref().map(|(table, row)| RowRef {
+                        table: table.clone(),
+                        key: row.key.clone(),
+                    }),
                     None,
                 ),
             };
@@ -198,7 +206,11 @@ impl<'a> Batch<'a> {
     pub fn needs(&mut self) -> Needs {
         let first = !core::mem::replace(&mut self.asked_entries, true);
         Needs {
-            entries: if first { self.entries.keys().copied().collect() } else { Vec::new() },
+            entries: if first {
+                self.entries.keys().copied().collect()
+            } else {
+                Vec::new()
+            },
             rows: core::mem::take(&mut self.wanted_rows),
             pairs: core::mem::take(&mut self.wanted_pairs),
         }
@@ -214,8 +226,18 @@ impl<'a> Batch<'a> {
         if let Some(pair) = row.pair {
             self.want_pair(pair);
         }
-        let slot = RowSlot { stored_at: Some(row.last_seq), dirty: false, row: None };
-        self.rows.insert(row.reference(), RowSlot { row: Some(row), ..slot });
+        let slot = RowSlot {
+            stored_at: Some(row.last_seq),
+            dirty: false,
+            row: None,
+        };
+        self.rows.insert(
+            row.reference(),
+            RowSlot {
+                row: Some(row),
+                ..slot
+            },
+        );
     }
 
     /// A stored pair and the row that links it now. Pairs that are not supplied were never linked.
@@ -223,7 +245,14 @@ impl<'a> Batch<'a> {
         if let Some(keeper) = &keeper {
             self.want_row(keeper.clone());
         }
-        self.pairs.insert(pair, PairSlot { known: true, keeper, dirty: false });
+        self.pairs.insert(
+            pair,
+            PairSlot {
+                known: true,
+                keeper,
+                dirty: false,
+            },
+        );
     }
 
     /// Merges the changes one by one.
@@ -239,7 +268,10 @@ impl<'a> Batch<'a> {
         }
         for incoming in core::mem::take(&mut self.incoming) {
             // One arrival time per change: one per frame would let random ids decide between a person's own edits.
-            let mut arrival = self.context.now_us.max(self.effects.head.arrival_us.saturating_add(1));
+            let mut arrival = self
+                .context
+                .now_us
+                .max(self.effects.head.arrival_us.saturating_add(1));
             if Mutation::FrameArrival.is_active() {
                 arrival = self.context.now_us.max(head.arrival_us.saturating_add(1));
             }
@@ -250,22 +282,51 @@ impl<'a> Batch<'a> {
             }
         }
         let rows = self.rows.into_values().filter(|slot| slot.dirty);
-        self.effects.rows =
-            rows.filter_map(|slot| Some(RowWrite { stored_at: slot.stored_at, row: slot.row? })).collect();
+        self.effects.rows = rows
+            .filter_map(|slot| {
+                Some(RowWrite {
+                    stored_at: slot.stored_at,
+                    row: slot.row?,
+                })
+            })
+            .collect();
         let pairs = self.pairs.into_iter().filter(|(_, slot)| slot.dirty);
-        self.effects.pairs = pairs.map(|(pair, slot)| PairWrite { pair, keeper: slot.keeper }).collect();
+        self.effects.pairs = pairs
+            .map(|(pair, slot)| PairWrite {
+                pair,
+                keeper: slot.keeper,
+            })
+            .collect();
         Ok(self.effects)
     }
 
     fn change(&mut self, change: Change, arrival: i64) {
         let ack = Some(AckId::Uuid(change.id, change.id_spelling));
-        let reference = RowRef { table: change.table.clone(), key: change.row.key.clone() };
-        let receipt = self.entries.get(&change.id).copied().flatten().filter(|_| !Mutation::NoDedup.is_active());
+        let reference = RowRef {
+            table: change.table.clone(),
+            key: change.row.key.clone(),
+        };
+        let receipt = self
+            .entries
+            .get(&change.id)
+            .copied()
+            .flatten()
+            .filter(|_| !Mutation::NoDedup.is_active());
         if change.filter_removal {
             if receipt.is_none() {
-                self.log(&change, Verdict::Ignored, change.timestamp_us.unwrap_or(arrival), arrival, false);
+                self.log(
+                    &change,
+                    Verdict::Ignored,
+                    change.timestamp_us.unwrap_or(arrival),
+                    arrival,
+                    false,
+                );
             }
-            self.effects.outcomes.push(Outcome { ack, verdict: Verdict::Ignored, correction: None });
+            self.effects.outcomes.push(Outcome {
+                ack,
+                verdict: Verdict::Ignored,
+                correction: None,
+            });
             return;
         }
         // A minted id is our own word coming back: clients relay between processes.
@@ -282,7 +343,10 @@ impl<'a> Batch<'a> {
         let time_us = change.timestamp_us.filter(|_| !clamped).unwrap_or(arrival);
         let seq = self.effects.head.seq + 1;
         let now = Moment {
-            clock: Clock { time_us, id: change.id },
+            clock: Clock {
+                time_us,
+                id: change.id,
+            },
             seq,
             writer: self.context.writer,
             rule: self.context.rules.of(&change.table),
@@ -308,7 +372,9 @@ impl<'a> Batch<'a> {
     fn repeat(&self, reference: &RowRef, change: &Change) -> Option<Wanted> {
         self.row(reference).filter(|row| row.exists)?;
         Some(match change.operation {
-            Operation::Update => Wanted::Fields(change.fields.iter().map(|field| field.name.clone()).collect()),
+            Operation::Update => {
+                Wanted::Fields(change.fields.iter().map(|field| field.name.clone()).collect())
+            }
             Operation::Insert | Operation::Delete => Wanted::WholeRow,
         })
     }
@@ -317,9 +383,15 @@ impl<'a> Batch<'a> {
         let pair = self.pair_of(change);
         if let Some(code) = self.link_problem(reference, change, pair) {
             self.leave_stub(reference, change.row.clone(), pair, now.seq);
-            return Merged { verdict: Verdict::Rejected(code), wanted: Some(Wanted::Refused), visible: None };
+            return Merged {
+                verdict: Verdict::Rejected(code),
+                wanted: Some(Wanted::Refused),
+                visible: None,
+            };
         }
-        let known_pair = pair.and_then(|pair| self.pairs.get(&pair)).is_some_and(|slot| slot.known);
+        let known_pair = pair
+            .and_then(|pair| self.pairs.get(&pair))
+            .is_some_and(|slot| slot.known);
         if change.operation == Operation::Delete && self.deletes_link_of_undeleted(reference, change) {
             let exists = self.row(reference).is_some_and(|row| row.exists);
             return Merged {
@@ -328,18 +400,34 @@ impl<'a> Batch<'a> {
                 visible: None,
             };
         }
-        let keeper = pair.and_then(|pair| self.pairs.get(&pair)).and_then(|slot| slot.keeper.clone());
-        let slot = self.rows.entry(reference.clone()).or_insert(RowSlot { row: None, stored_at: None, dirty: false });
-        let row = slot.row.get_or_insert_with(|| Row::stub(change.table.clone(), change.row.clone()));
+        let keeper = pair
+            .and_then(|pair| self.pairs.get(&pair))
+            .and_then(|slot| slot.keeper.clone());
+        let slot = self.rows.entry(reference.clone()).or_insert(RowSlot {
+            row: None,
+            stored_at: None,
+            dirty: false,
+        });
+        let row = slot
+            .row
+            .get_or_insert_with(|| Row::stub(change.table.clone(), change.row.clone()));
         slot.dirty = true;
         if row.pair.is_none() {
             row.pair = pair;
         }
         let merged = match change.operation {
             Operation::Delete => merge::delete(row, now),
-            operation if merge::is_buried(row, operation, now.clock) && !change.synthesized => merge::buried(),
-            Operation::Insert if change.synthesized && row.exists && !Mutation::SnapshotsWin.is_active() => snapshot(row, change),
-            Operation::Insert if pair.is_some() && !Mutation::TwoLinks.is_active() && keeper.as_ref().is_some_and(|keeper| keeper != reference) => {
+            operation if merge::is_buried(row, operation, now.clock) && !change.synthesized => {
+                merge::buried()
+            }
+            Operation::Insert if change.synthesized && row.exists && !Mutation::SnapshotsWin.is_active() => {
+                snapshot(row, change)
+            }
+            Operation::Insert
+                if pair.is_some()
+                    && !Mutation::TwoLinks.is_active()
+                    && keeper.as_ref().is_some_and(|keeper| keeper != reference) =>
+            {
                 merge::supersede_link(row, now)
             }
             Operation::Insert | Operation::Update => {
@@ -375,17 +463,22 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Why a change of a link row cannot be taken, if so: its ends are given once, both of them, and never change.
+    /// Why a change of a link row cannot be taken, if so: its ends are given once, both of them, and never change. Clients
+    /// have other tables whose names start with `_` (lists of bounds, unions); their rows name no ends.
     fn link_problem(&self, reference: &RowRef, change: &Change, pair: Option<PairKey>) -> Option<Code> {
         if !is_link_table(&change.table) {
             return None;
         }
-        let names_an_end = change.fields.iter().any(|field| LINK_COLUMNS.contains(&&*field.name));
+        let names_an_end = change
+            .fields
+            .iter()
+            .any(|field| LINK_COLUMNS.contains(&&*field.name));
         match change.operation {
-            Operation::Insert if pair.is_none() => Some(Code::LinkIncomplete),
+            Operation::Insert if pair.is_none() => names_an_end.then_some(Code::LinkIncomplete),
             Operation::Insert => {
                 let kept = self.row(reference).and_then(|row| row.pair);
-                kept.is_some_and(|kept| Some(kept) != pair).then_some(Code::LinkImmutable)
+                kept.is_some_and(|kept| Some(kept) != pair)
+                    .then_some(Code::LinkImmutable)
             }
             Operation::Update => names_an_end.then_some(Code::LinkImmutable),
             Operation::Delete => None,
@@ -398,7 +491,11 @@ impl<'a> Batch<'a> {
             return false;
         }
         let stored: Vec<Field> = self.row(reference).map(Row::values).unwrap_or_default();
-        let ends = change.fields.iter().chain(&stored).filter(|field| LINK_COLUMNS[..2].contains(&&*field.name));
+        let ends = change
+            .fields
+            .iter()
+            .chain(&stored)
+            .filter(|field| LINK_COLUMNS[..2].contains(&&*field.name));
         ends.filter_map(|field| RowId::parse(&lattice_protocol::value::string_value(&field.value)?))
             .any(|end| self.undeleted.contains(&end.key))
     }
@@ -410,8 +507,15 @@ impl<'a> Batch<'a> {
         let verdict = Verdict::Rejected(refused.code);
         if receipt.is_none() {
             let seq = self.effects.head.seq + 1;
-            if let Some((table, row)) = refused.target.as_ref().filter(|_| !Mutation::RefuseAndForget.is_active()) {
-                let reference = RowRef { table: table.clone(), key: row.key.clone() };
+            if let Some((table, row)) = refused
+                .target
+                .as_ref()
+                .filter(|_| !Mutation::RefuseAndForget.is_active())
+            {
+                let reference = RowRef {
+                    table: table.clone(),
+                    key: row.key.clone(),
+                };
                 self.leave_stub(&reference, row.clone(), None, seq);
             }
             self.effects.head.seq = seq;
@@ -435,14 +539,24 @@ impl<'a> Batch<'a> {
             Some((table, row)) if receipt.is_none() || !Mutation::RefuseAndForget.is_active() => {
                 self.answer(ack, verdict, table, row, Some(Wanted::Refused));
             }
-            _ => self.effects.outcomes.push(Outcome { ack, verdict, correction: None }),
+            _ => self.effects.outcomes.push(Outcome {
+                ack,
+                verdict,
+                correction: None,
+            }),
         }
     }
 
     /// A refused change leaves a hidden stub: the sender's replica differs from ours from now on.
     fn leave_stub(&mut self, reference: &RowRef, id: RowId, pair: Option<PairKey>, seq: Seq) {
-        let slot = self.rows.entry(reference.clone()).or_insert(RowSlot { row: None, stored_at: None, dirty: false });
-        let row = slot.row.get_or_insert_with(|| Row::stub(reference.table.clone(), id));
+        let slot = self.rows.entry(reference.clone()).or_insert(RowSlot {
+            row: None,
+            stored_at: None,
+            dirty: false,
+        });
+        let row = slot
+            .row
+            .get_or_insert_with(|| Row::stub(reference.table.clone(), id));
         slot.dirty = true;
         row.shared = true;
         if row.last_seq == 0 {
@@ -458,25 +572,46 @@ impl<'a> Batch<'a> {
 
     /// Notes what the sender is told. What a correction sends back becomes shared already now, in the transaction that
     /// decides it, so that sending it later needs no write.
-    fn answer(&mut self, ack: Option<AckId>, verdict: Verdict, table: ByteString, row: RowId, wanted: Option<Wanted>) {
+    fn answer(
+        &mut self,
+        ack: Option<AckId>,
+        verdict: Verdict,
+        table: ByteString,
+        row: RowId,
+        wanted: Option<Wanted>,
+    ) {
         let correction = wanted.map(|wanted| {
-            let reference = RowRef { table: table.clone(), key: row.key.clone() };
+            let reference = RowRef {
+                table: table.clone(),
+                key: row.key.clone(),
+            };
             self.share(&reference, &wanted);
-            let keeper = self.row(&reference).filter(|row| !row.is_live()).and_then(|row| row.pair);
-            let keeper = keeper.and_then(|pair| self.pairs.get(&pair)).and_then(|slot| slot.keeper.clone());
+            let keeper = self
+                .row(&reference)
+                .filter(|row| !row.is_live())
+                .and_then(|row| row.pair);
+            let keeper = keeper
+                .and_then(|pair| self.pairs.get(&pair))
+                .and_then(|slot| slot.keeper.clone());
             if let Some(keeper) = keeper {
                 self.share(&keeper, &Wanted::WholeRow);
             }
             Correction { table, row, wanted }
         });
-        self.effects.outcomes.push(Outcome { ack, verdict, correction });
+        self.effects.outcomes.push(Outcome {
+            ack,
+            verdict,
+            correction,
+        });
     }
 
     fn share(&mut self, reference: &RowRef, wanted: &Wanted) {
         if Mutation::EchoForgets.is_active() {
             return;
         }
-        let Some(slot) = self.rows.get_mut(reference) else { return };
+        let Some(slot) = self.rows.get_mut(reference) else {
+            return;
+        };
         let Some(row) = &mut slot.row else { return };
         slot.dirty |= row.share(|name| match wanted {
             Wanted::Fields(names) => names.iter().any(|wanted| wanted == name),
@@ -506,7 +641,9 @@ impl<'a> Batch<'a> {
     }
 
     fn id_of(&self, refused: &Refused) -> EntryId {
-        refused.id.map_or_else(|| self.context.minter.stand_in(&refused.raw), |(id, _)| id)
+        refused
+            .id
+            .map_or_else(|| self.context.minter.stand_in(&refused.raw), |(id, _)| id)
     }
 
     /// The pair that a change of a link row names, where it names both ends.
@@ -519,13 +656,27 @@ impl<'a> Batch<'a> {
             lattice_protocol::value::string_value(&field.value)
         });
         let (lhs, rhs, rhs_type) = (ends.next()??, ends.next()??, ends.next()?);
-        Some(self.context.minter.pair(&change.table, [lhs.as_str(), rhs.as_str()].into_iter().chain(rhs_type.as_deref())))
+        Some(
+            self.context.minter.pair(
+                &change.table,
+                [lhs.as_str(), rhs.as_str()]
+                    .into_iter()
+                    .chain(rhs_type.as_deref()),
+            ),
+        )
     }
 
     fn want_row(&mut self, row: RowRef) {
         if !self.rows.contains_key(&row) {
             self.wanted_rows.push(row.clone());
-            self.rows.insert(row, RowSlot { row: None, stored_at: None, dirty: false });
+            self.rows.insert(
+                row,
+                RowSlot {
+                    row: None,
+                    stored_at: None,
+                    dirty: false,
+                },
+            );
         }
     }
 
@@ -540,7 +691,14 @@ impl<'a> Batch<'a> {
 /// A snapshot that a client regenerated from its local state changes nothing over a row that is known. Where it differs
 /// from the row, its sender does too.
 fn snapshot(row: &Row, change: &Change) -> Merged {
-    let same = |field: &Field| row.field(&field.name).is_some_and(|held| held.value == field.value);
+    let same = |field: &Field| {
+        row.field(&field.name)
+            .is_some_and(|held| held.value == field.value)
+    };
     let equal = !row.deleted && change.fields.len() == row.fields.len() && change.fields.iter().all(same);
-    Merged { verdict: Verdict::Ignored, wanted: (!equal).then_some(Wanted::WholeRow), visible: None }
+    Merged {
+        verdict: Verdict::Ignored,
+        wanted: (!equal).then_some(Wanted::WholeRow),
+        visible: None,
+    }
 }

@@ -100,7 +100,8 @@ pub struct Outgoing {
 /// The columns of link tables that name the pair.
 pub const LINK_COLUMNS: [&str; 3] = ["lhs", "rhs", "rhs_type"];
 
-/// Whether the table is a link table, the rows of a to-many relation: its name starts with `_`.
+/// Whether the table may be a link table, the rows of a to-many relation: its name starts with `_`. Clients keep lists of
+/// bounds and unions in such tables too; only rows that name [`LINK_COLUMNS`] are links.
 #[must_use]
 pub fn is_link_table(table: &str) -> bool {
     table.starts_with('_')

@@ -28,12 +28,14 @@ pub fn is_valid_column(column: &str) -> bool {
             .any(|own| column.eq_ignore_ascii_case(own))
 }
 
-/// Whether this is a valid name of a table that may be synced: the clients' own tables (the audit log, `_lattice…`
-/// and SQLite's `sqlite_…`, whatever their case, as SQLite ignores it) never are.
+/// Whether this is a valid name of a table that may be synced: the clients' own tables (the audit log, `_SyncControl`,
+/// `_lattice…` and SQLite's `sqlite_…`, whatever their case, as SQLite ignores it) never are.
 #[must_use]
 pub fn is_valid_table(table: &str) -> bool {
     is_valid_name(table)
-        && !table.eq_ignore_ascii_case("auditlog")
+        && !["auditlog", "_synccontrol"]
+            .iter()
+            .any(|own| table.eq_ignore_ascii_case(own))
         && !["_lattice", "sqlite_"].iter().any(|prefix| {
             table
                 .get(..prefix.len())
@@ -107,6 +109,7 @@ mod tests {
             "AuditLog",
             "auditlog",
             "AUDITLOG",
+            "_SyncControl",
             "_lattice",
             "_Lattice_meta",
             "sqlite_master",
