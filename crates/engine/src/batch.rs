@@ -176,18 +176,15 @@ impl<'a> Batch<'a> {
             let (id, row, pair) = match &batch.incoming[at] {
                 Incoming::Change(change) => (
                     change.id,
-                    Some(RowRef {
-                        table: change.table.clone(),
-                        key: change.row.key.clone(),
-                    }),
+                    Some(RowRef { table: change.table.clone(), key: change.row.key.clone() }),
                     batch.pair_of(change),
                 ),
                 Incoming::Refused(refused) => (
                     batch.id_of(refused),
-                    refused.target.as_ref().map(|(table, row)| RowRef {
-                        table: table.clone(),
-                        key: row.key.clone(),
-                    }),
+                    refused
+                        .target
+                        .as_ref()
+                        .map(|(table, row)| RowRef { table: table.clone(), key: row.key.clone() }),
                     None,
                 ),
             };
@@ -206,11 +203,7 @@ impl<'a> Batch<'a> {
     pub fn needs(&mut self) -> Needs {
         let first = !core::mem::replace(&mut self.asked_entries, true);
         Needs {
-            entries: if first {
-                self.entries.keys().copied().collect()
-            } else {
-                Vec::new()
-            },
+            entries: if first { self.entries.keys().copied().collect() } else { Vec::new() },
             rows: core::mem::take(&mut self.wanted_rows),
             pairs: core::mem::take(&mut self.wanted_pairs),
         }
@@ -226,18 +219,8 @@ impl<'a> Batch<'a> {
         if let Some(pair) = row.pair {
             self.want_pair(pair);
         }
-        let slot = RowSlot {
-            stored_at: Some(row.last_seq),
-            dirty: false,
-            row: None,
-        };
-        self.rows.insert(
-            row.reference(),
-            RowSlot {
-                row: Some(row),
-                ..slot
-            },
-        );
+        let slot = RowSlot { stored_at: Some(row.last_seq), dirty: false, row: None };
+        self.rows.insert(row.reference(), RowSlot { row: Some(row), ..slot });
     }
 
     /// A stored pair and the row that links it now. Pairs that are not supplied were never linked.
@@ -245,14 +228,7 @@ impl<'a> Batch<'a> {
         if let Some(keeper) = &keeper {
             self.want_row(keeper.clone());
         }
-        self.pairs.insert(
-            pair,
-            PairSlot {
-                known: true,
-                keeper,
-                dirty: false,
-            },
-        );
+        self.pairs.insert(pair, PairSlot { known: true, keeper, dirty: false });
     }
 
     /// Merges the changes one by one.
@@ -268,10 +244,7 @@ impl<'a> Batch<'a> {
         }
         for incoming in core::mem::take(&mut self.incoming) {
             // One arrival time per change: one per frame would let random ids decide between a person's own edits.
-            let mut arrival = self
-                .context
-                .now_us
-                .max(self.effects.head.arrival_us.saturating_add(1));
+            let mut arrival = self.context.now_us.max(self.effects.head.arrival_us.saturating_add(1));
             if Mutation::FrameArrival.is_active() {
                 arrival = self.context.now_us.max(head.arrival_us.saturating_add(1));
             }
@@ -282,51 +255,23 @@ impl<'a> Batch<'a> {
             }
         }
         let rows = self.rows.into_values().filter(|slot| slot.dirty);
-        self.effects.rows = rows
-            .filter_map(|slot| {
-                Some(RowWrite {
-                    stored_at: slot.stored_at,
-                    row: slot.row?,
-                })
-            })
-            .collect();
+        self.effects.rows =
+            rows.filter_map(|slot| Some(RowWrite { stored_at: slot.stored_at, row: slot.row? })).collect();
         let pairs = self.pairs.into_iter().filter(|(_, slot)| slot.dirty);
-        self.effects.pairs = pairs
-            .map(|(pair, slot)| PairWrite {
-                pair,
-                keeper: slot.keeper,
-            })
-            .collect();
+        self.effects.pairs = pairs.map(|(pair, slot)| PairWrite { pair, keeper: slot.keeper }).collect();
         Ok(self.effects)
     }
 
     fn change(&mut self, change: Change, arrival: i64) {
         let ack = Some(AckId::Uuid(change.id, change.id_spelling));
-        let reference = RowRef {
-            table: change.table.clone(),
-            key: change.row.key.clone(),
-        };
-        let receipt = self
-            .entries
-            .get(&change.id)
-            .copied()
-            .flatten()
-            .filter(|_| !Mutation::NoDedup.is_active());
+        let reference = RowRef { table: change.table.clone(), key: change.row.key.clone() };
+        let receipt =
+            self.entries.get(&change.id).copied().flatten().filter(|_| !Mutation::NoDedup.is_active());
         if change.filter_removal {
             if receipt.is_none() {
-                self.log(
-                    &change,
-                    Verdict::Ignored,
-                    change.timestamp_us.unwrap_or(arrival),
-                    arrival,
-                    false,
-                );
+                self.log(&change, Verdict::Ignored, change.timestamp_us.unwrap_or(arrival), arrival, false);
             }
-            self.effects.outcomes.push(Outcome {
-                ack,
-                verdict: Verdict::Ignored,
-                correction: None,
-            });
+            self.effects.outcomes.push(Outcome { ack, verdict: Verdict::Ignored, correction: None });
             return;
         }
         // A minted id is our own word coming back: clients relay between processes.
@@ -343,10 +288,7 @@ impl<'a> Batch<'a> {
         let time_us = change.timestamp_us.filter(|_| !clamped).unwrap_or(arrival);
         let seq = self.effects.head.seq + 1;
         let now = Moment {
-            clock: Clock {
-                time_us,
-                id: change.id,
-            },
+            clock: Clock { time_us, id: change.id },
             seq,
             writer: self.context.writer,
             rule: self.context.rules.of(&change.table),
@@ -383,15 +325,9 @@ impl<'a> Batch<'a> {
         let pair = self.pair_of(change);
         if let Some(code) = self.link_problem(reference, change, pair) {
             self.leave_stub(reference, change.row.clone(), pair, now.seq);
-            return Merged {
-                verdict: Verdict::Rejected(code),
-                wanted: Some(Wanted::Refused),
-                visible: None,
-            };
+            return Merged { verdict: Verdict::Rejected(code), wanted: Some(Wanted::Refused), visible: None };
         }
-        let known_pair = pair
-            .and_then(|pair| self.pairs.get(&pair))
-            .is_some_and(|slot| slot.known);
+        let known_pair = pair.and_then(|pair| self.pairs.get(&pair)).is_some_and(|slot| slot.known);
         if change.operation == Operation::Delete && self.deletes_link_of_undeleted(reference, change) {
             let exists = self.row(reference).is_some_and(|row| row.exists);
             return Merged {
@@ -400,17 +336,13 @@ impl<'a> Batch<'a> {
                 visible: None,
             };
         }
-        let keeper = pair
-            .and_then(|pair| self.pairs.get(&pair))
-            .and_then(|slot| slot.keeper.clone());
+        let keeper = pair.and_then(|pair| self.pairs.get(&pair)).and_then(|slot| slot.keeper.clone());
         let slot = self.rows.entry(reference.clone()).or_insert(RowSlot {
             row: None,
             stored_at: None,
             dirty: false,
         });
-        let row = slot
-            .row
-            .get_or_insert_with(|| Row::stub(change.table.clone(), change.row.clone()));
+        let row = slot.row.get_or_insert_with(|| Row::stub(change.table.clone(), change.row.clone()));
         slot.dirty = true;
         if row.pair.is_none() {
             row.pair = pair;
@@ -469,16 +401,12 @@ impl<'a> Batch<'a> {
         if !is_link_table(&change.table) {
             return None;
         }
-        let names_an_end = change
-            .fields
-            .iter()
-            .any(|field| LINK_COLUMNS.contains(&&*field.name));
+        let names_an_end = change.fields.iter().any(|field| LINK_COLUMNS.contains(&&*field.name));
         match change.operation {
             Operation::Insert if pair.is_none() => names_an_end.then_some(Code::LinkIncomplete),
             Operation::Insert => {
                 let kept = self.row(reference).and_then(|row| row.pair);
-                kept.is_some_and(|kept| Some(kept) != pair)
-                    .then_some(Code::LinkImmutable)
+                kept.is_some_and(|kept| Some(kept) != pair).then_some(Code::LinkImmutable)
             }
             Operation::Update => names_an_end.then_some(Code::LinkImmutable),
             Operation::Delete => None,
@@ -491,11 +419,8 @@ impl<'a> Batch<'a> {
             return false;
         }
         let stored: Vec<Field> = self.row(reference).map(Row::values).unwrap_or_default();
-        let ends = change
-            .fields
-            .iter()
-            .chain(&stored)
-            .filter(|field| LINK_COLUMNS[..2].contains(&&*field.name));
+        let ends =
+            change.fields.iter().chain(&stored).filter(|field| LINK_COLUMNS[..2].contains(&&*field.name));
         ends.filter_map(|field| RowId::parse(&lattice_protocol::value::string_value(&field.value)?))
             .any(|end| self.undeleted.contains(&end.key))
     }
@@ -507,15 +432,10 @@ impl<'a> Batch<'a> {
         let verdict = Verdict::Rejected(refused.code);
         if receipt.is_none() {
             let seq = self.effects.head.seq + 1;
-            if let Some((table, row)) = refused
-                .target
-                .as_ref()
-                .filter(|_| !Mutation::RefuseAndForget.is_active())
+            if let Some((table, row)) =
+                refused.target.as_ref().filter(|_| !Mutation::RefuseAndForget.is_active())
             {
-                let reference = RowRef {
-                    table: table.clone(),
-                    key: row.key.clone(),
-                };
+                let reference = RowRef { table: table.clone(), key: row.key.clone() };
                 self.leave_stub(&reference, row.clone(), None, seq);
             }
             self.effects.head.seq = seq;
@@ -539,11 +459,7 @@ impl<'a> Batch<'a> {
             Some((table, row)) if receipt.is_none() || !Mutation::RefuseAndForget.is_active() => {
                 self.answer(ack, verdict, table, row, Some(Wanted::Refused));
             }
-            _ => self.effects.outcomes.push(Outcome {
-                ack,
-                verdict,
-                correction: None,
-            }),
+            _ => self.effects.outcomes.push(Outcome { ack, verdict, correction: None }),
         }
     }
 
@@ -554,9 +470,7 @@ impl<'a> Batch<'a> {
             stored_at: None,
             dirty: false,
         });
-        let row = slot
-            .row
-            .get_or_insert_with(|| Row::stub(reference.table.clone(), id));
+        let row = slot.row.get_or_insert_with(|| Row::stub(reference.table.clone(), id));
         slot.dirty = true;
         row.shared = true;
         if row.last_seq == 0 {
@@ -581,28 +495,16 @@ impl<'a> Batch<'a> {
         wanted: Option<Wanted>,
     ) {
         let correction = wanted.map(|wanted| {
-            let reference = RowRef {
-                table: table.clone(),
-                key: row.key.clone(),
-            };
+            let reference = RowRef { table: table.clone(), key: row.key.clone() };
             self.share(&reference, &wanted);
-            let keeper = self
-                .row(&reference)
-                .filter(|row| !row.is_live())
-                .and_then(|row| row.pair);
-            let keeper = keeper
-                .and_then(|pair| self.pairs.get(&pair))
-                .and_then(|slot| slot.keeper.clone());
+            let keeper = self.row(&reference).filter(|row| !row.is_live()).and_then(|row| row.pair);
+            let keeper = keeper.and_then(|pair| self.pairs.get(&pair)).and_then(|slot| slot.keeper.clone());
             if let Some(keeper) = keeper {
                 self.share(&keeper, &Wanted::WholeRow);
             }
             Correction { table, row, wanted }
         });
-        self.effects.outcomes.push(Outcome {
-            ack,
-            verdict,
-            correction,
-        });
+        self.effects.outcomes.push(Outcome { ack, verdict, correction });
     }
 
     fn share(&mut self, reference: &RowRef, wanted: &Wanted) {
@@ -641,9 +543,7 @@ impl<'a> Batch<'a> {
     }
 
     fn id_of(&self, refused: &Refused) -> EntryId {
-        refused
-            .id
-            .map_or_else(|| self.context.minter.stand_in(&refused.raw), |(id, _)| id)
+        refused.id.map_or_else(|| self.context.minter.stand_in(&refused.raw), |(id, _)| id)
     }
 
     /// The pair that a change of a link row names, where it names both ends.
@@ -657,26 +557,16 @@ impl<'a> Batch<'a> {
         });
         let (lhs, rhs, rhs_type) = (ends.next()??, ends.next()??, ends.next()?);
         Some(
-            self.context.minter.pair(
-                &change.table,
-                [lhs.as_str(), rhs.as_str()]
-                    .into_iter()
-                    .chain(rhs_type.as_deref()),
-            ),
+            self.context
+                .minter
+                .pair(&change.table, [lhs.as_str(), rhs.as_str()].into_iter().chain(rhs_type.as_deref())),
         )
     }
 
     fn want_row(&mut self, row: RowRef) {
         if !self.rows.contains_key(&row) {
             self.wanted_rows.push(row.clone());
-            self.rows.insert(
-                row,
-                RowSlot {
-                    row: None,
-                    stored_at: None,
-                    dirty: false,
-                },
-            );
+            self.rows.insert(row, RowSlot { row: None, stored_at: None, dirty: false });
         }
     }
 
@@ -691,14 +581,7 @@ impl<'a> Batch<'a> {
 /// A snapshot that a client regenerated from its local state changes nothing over a row that is known. Where it differs
 /// from the row, its sender does too.
 fn snapshot(row: &Row, change: &Change) -> Merged {
-    let same = |field: &Field| {
-        row.field(&field.name)
-            .is_some_and(|held| held.value == field.value)
-    };
+    let same = |field: &Field| row.field(&field.name).is_some_and(|held| held.value == field.value);
     let equal = !row.deleted && change.fields.len() == row.fields.len() && change.fields.iter().all(same);
-    Merged {
-        verdict: Verdict::Ignored,
-        wanted: (!equal).then_some(Wanted::WholeRow),
-        visible: None,
-    }
+    Merged { verdict: Verdict::Ignored, wanted: (!equal).then_some(Wanted::WholeRow), visible: None }
 }

@@ -53,7 +53,10 @@ impl Row {
         put_varint(out, self.created_seq);
         put_varint(out, self.last_seq);
         put_clock(out, self.clock);
-        for id in [self.writer.map(|w| w.0), self.inserter.map(|w| w.0), self.pair.map(|p| p.0)].into_iter().flatten() {
+        for id in [self.writer.map(|w| w.0), self.inserter.map(|w| w.0), self.pair.map(|p| p.0)]
+            .into_iter()
+            .flatten()
+        {
             out.extend_from_slice(&id);
         }
         self.encode_fields(out);

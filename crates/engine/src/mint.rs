@@ -52,7 +52,12 @@ impl Minter {
 
     /// An id that claims `cursor`. `content` names the state that is sent, `nonce` makes repeated repairs distinct.
     #[must_use]
-    pub fn mint<'a>(&self, cursor: Cursor, content: impl IntoIterator<Item = &'a [u8]>, nonce: u64) -> EntryId {
+    pub fn mint<'a>(
+        &self,
+        cursor: Cursor,
+        content: impl IntoIterator<Item = &'a [u8]>,
+        nonce: u64,
+    ) -> EntryId {
         debug_assert!(cursor.base <= MAX_SEQ && cursor.position <= MAX_SEQ);
         let mut hasher = SipHasher24::new_with_key(&self.content_key);
         hasher.write_u64(cursor.base);

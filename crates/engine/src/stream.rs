@@ -156,7 +156,9 @@ impl Stream {
     pub fn pull_request(&self, max_rows: usize, max_bytes: usize) -> PullRequest {
         let mut corrections: Vec<RowRef> = Vec::new();
         let mut known = BTreeSet::new();
-        for correction in self.verdicts.iter().filter_map(|verdict| verdict.correction.as_ref()).take(max_rows) {
+        for correction in
+            self.verdicts.iter().filter_map(|verdict| verdict.correction.as_ref()).take(max_rows)
+        {
             let row = RowRef { table: correction.table.clone(), key: correction.row.key.clone() };
             if known.insert(row.clone()) {
                 corrections.push(row);
@@ -191,7 +193,14 @@ impl Stream {
     /// One row as the difference to `base`, without what this connection wrote itself.
     ///
     /// `after` is claimed once the row is there, `before` until then.
-    fn difference(&mut self, row: &Row, before: Cursor, after: Cursor, minter: &Minter, out: &mut Vec<Outgoing>) {
+    fn difference(
+        &mut self,
+        row: &Row,
+        before: Cursor,
+        after: Cursor,
+        minter: &Minter,
+        out: &mut Vec<Outgoing>,
+    ) {
         if row.hidden || !row.exists {
             return;
         }
@@ -201,8 +210,7 @@ impl Stream {
             if writer.is_none() || row.writer != writer {
                 out.push(self.mint(minter, after, row, Operation::Delete, Vec::new(), 0));
             }
-        } else if row.created_seq > base
-            && (writer.is_none() || row.inserter != writer) {
+        } else if row.created_seq > base && (writer.is_none() || row.inserter != writer) {
             // A whole row is needed, even where some or all of it is the connection's own. Its own fields are shared
             // already: it wrote them on a row that another one created.
             if row.revived && !Mutation::RevivedInPlace.is_active() {
@@ -215,7 +223,8 @@ impl Stream {
             out.push(self.mint(minter, after, row, Operation::Insert, row.values(), 0));
         } else {
             let new = row.created_seq > base;
-            let sent = |field: &&FieldState| (new || field.stamp.seq > base) && Some(field.stamp.writer) != writer;
+            let sent =
+                |field: &&FieldState| (new || field.stamp.seq > base) && Some(field.stamp.writer) != writer;
             let fields: Vec<Field> = row.fields.iter().filter(sent).map(FieldState::to_field).collect();
             if !fields.is_empty() {
                 out.push(self.mint(minter, after, row, Operation::Update, fields, 0));
@@ -223,7 +232,13 @@ impl Stream {
         }
     }
 
-    fn correct(&mut self, request: &PullRequest, corrected: Vec<Corrected>, minter: &Minter, out: &mut Delivery) {
+    fn correct(
+        &mut self,
+        request: &PullRequest,
+        corrected: Vec<Corrected>,
+        minter: &Minter,
+        out: &mut Delivery,
+    ) {
         let states: BTreeMap<&RowRef, Corrected> = request.corrections.iter().zip(corrected).collect();
         let mut due: Vec<(RowRef, RowId, Wanted)> = Vec::new();
         let mut index: BTreeMap<(ByteString, RowKey), usize> = BTreeMap::new();

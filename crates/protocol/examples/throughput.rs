@@ -1,9 +1,5 @@
 //! Measures how fast uploads are read and deliveries written: `cargo run --release -p lattice-protocol --example throughput`.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a program for the terminal"
-)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal")]
 
 use std::{hint::black_box, time::Instant};
 
@@ -18,13 +14,8 @@ const ENTRIES: usize = 1_000;
 const SECONDS: f64 = 2.0;
 
 fn entry(number: usize) -> Outgoing {
-    let id = (number as u128)
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C834)
-        .to_be_bytes();
-    let text = |name: &'static str, text: &str| Field {
-        name: name.into(),
-        value: value::text(text),
-    };
+    let id = (number as u128).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C834).to_be_bytes();
+    let text = |name: &'static str, text: &str| Field { name: name.into(), value: value::text(text) };
     Outgoing {
         id: EntryId(id),
         id_spelling: Spelling(1 << 16),
@@ -32,10 +23,7 @@ fn entry(number: usize) -> Outgoing {
         operation: Operation::Insert,
         row: RowId::parse(&EntryId(id).to_text(Spelling::default())).unwrap(),
         fields: vec![
-            Field {
-                name: "count".into(),
-                value: value::integer(number as i64),
-            },
+            Field { name: "count".into(), value: value::integer(number as i64) },
             text("name", "Ada Lovelace"),
             text("note", "first program"),
         ],
@@ -63,11 +51,7 @@ fn decode(frame: &Bytes) -> Vec<Incoming> {
 fn main() {
     let entries: Vec<_> = (0..ENTRIES).map(entry).collect();
     let frame = native::encode_upload(entries.iter().map(Upload::new));
-    assert!(
-        decode(&frame)
-            .iter()
-            .all(|change| matches!(change, Incoming::Change(_)))
-    );
+    assert!(decode(&frame).iter().all(|change| matches!(change, Incoming::Change(_))));
     println!("{} bytes per entry", frame.len() / ENTRIES);
     measure("decode, small entries", frame.len(), || {
         black_box(decode(&frame));

@@ -83,11 +83,7 @@ pub fn format_uuid(bytes: &[u8; 16], spelling: Spelling) -> [u8; 36] {
     let mut text = [b'-'; 36];
     for (at, byte) in bytes.iter().enumerate() {
         let digits = |digit: usize| {
-            if spelling.0 & (1 << digit) == 0 {
-                LOWER
-            } else {
-                UPPER
-            }
+            if spelling.0 & (1 << digit) == 0 { LOWER } else { UPPER }
         };
         text[DIGITS_AT[at]] = digits(2 * at)[usize::from(byte >> 4)];
         text[DIGITS_AT[at] + 1] = digits(2 * at + 1)[usize::from(byte & 15)];
@@ -114,18 +110,12 @@ impl RowId {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if let Some((bytes, spelling)) = parse_uuid(text) {
-            return Some(Self {
-                key: RowKey::Uuid(bytes),
-                spelling,
-            });
+            return Some(Self { key: RowKey::Uuid(bytes), spelling });
         }
         if text.is_empty() || text.len() > crate::limits::MAX_ROW_ID_BYTES {
             return None;
         }
-        Some(Self {
-            key: RowKey::Text(text.into()),
-            spelling: Spelling::default(),
-        })
+        Some(Self { key: RowKey::Text(text.into()), spelling: Spelling::default() })
     }
 
     /// The id as it was first spelled.
@@ -208,10 +198,7 @@ mod tests {
         }
         assert_eq!(RowId::parse(""), None);
         assert!(RowId::parse(&"x".repeat(crate::limits::MAX_ROW_ID_BYTES)).is_some());
-        assert_eq!(
-            RowId::parse(&"x".repeat(crate::limits::MAX_ROW_ID_BYTES + 1)),
-            None
-        );
+        assert_eq!(RowId::parse(&"x".repeat(crate::limits::MAX_ROW_ID_BYTES + 1)), None);
     }
 
     proptest::proptest! {

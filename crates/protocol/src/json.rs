@@ -71,10 +71,7 @@ fn value_end(text: &[u8], mut at: usize) -> usize {
             text.len()
         }
         _ => {
-            while text
-                .get(at)
-                .is_some_and(|byte| !matches!(byte, b',' | b']' | b'}') && !is_space(*byte))
-            {
+            while text.get(at).is_some_and(|byte| !matches!(byte, b',' | b']' | b'}') && !is_space(*byte)) {
                 at += 1;
             }
             at
@@ -165,10 +162,7 @@ pub(crate) fn decode_string(json: &str) -> Option<Cow<'_, str>> {
 
 fn has_escape(text: &str) -> bool {
     let (chunks, rest) = text.as_bytes().as_chunks::<8>();
-    chunks
-        .iter()
-        .any(|chunk| matches(u64::from_le_bytes(*chunk), b'\\') != 0)
-        || rest.contains(&b'\\')
+    chunks.iter().any(|chunk| matches(u64::from_le_bytes(*chunk), b'\\') != 0) || rest.contains(&b'\\')
 }
 
 /// Whether this is a JSON string that holds no half of a surrogate pair, so that all parsers can read it.

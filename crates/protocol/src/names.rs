@@ -13,19 +13,14 @@ pub fn is_valid_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     bytes.len() <= MAX_NAME_BYTES
         && bytes.first().is_some_and(|first| !first.is_ascii_digit())
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
 /// Whether this is a valid name of a column that may be synced. Every client's table has its own `id` and `globalId`, which
 /// deployed clients would let a delivered entry overwrite.
 #[must_use]
 pub fn is_valid_column(column: &str) -> bool {
-    is_valid_name(column)
-        && !["id", "globalid"]
-            .iter()
-            .any(|own| column.eq_ignore_ascii_case(own))
+    is_valid_name(column) && !["id", "globalid"].iter().any(|own| column.eq_ignore_ascii_case(own))
 }
 
 /// Whether this is a valid name of a table that may be synced: the clients' own tables (the audit log, `_SyncControl`,
@@ -33,14 +28,10 @@ pub fn is_valid_column(column: &str) -> bool {
 #[must_use]
 pub fn is_valid_table(table: &str) -> bool {
     is_valid_name(table)
-        && !["auditlog", "_synccontrol"]
+        && !["auditlog", "_synccontrol"].iter().any(|own| table.eq_ignore_ascii_case(own))
+        && !["_lattice", "sqlite_"]
             .iter()
-            .any(|own| table.eq_ignore_ascii_case(own))
-        && !["_lattice", "sqlite_"].iter().any(|prefix| {
-            table
-                .get(..prefix.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-        })
+            .any(|prefix| table.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))
 }
 
 #[cfg(test)]
@@ -49,16 +40,7 @@ mod tests {
 
     #[test]
     fn names_are_identifiers() {
-        for good in [
-            "a",
-            "A",
-            "_",
-            "_a1",
-            "Person",
-            "select",
-            "__lattice_x",
-            &"x".repeat(MAX_NAME_BYTES),
-        ] {
+        for good in ["a", "A", "_", "_a1", "Person", "select", "__lattice_x", &"x".repeat(MAX_NAME_BYTES)] {
             assert!(is_valid_name(good), "{good}");
         }
         for bad in [
@@ -94,15 +76,8 @@ mod tests {
 
     #[test]
     fn clients_own_tables_are_not_synced() {
-        for good in [
-            "Person",
-            "_Parent_Child_children",
-            "AuditLogs",
-            "_latt",
-            "sqlite",
-            "lattice",
-            "Sqlite1",
-        ] {
+        for good in ["Person", "_Parent_Child_children", "AuditLogs", "_latt", "sqlite", "lattice", "Sqlite1"]
+        {
             assert!(is_valid_table(good), "{good}");
         }
         for bad in [

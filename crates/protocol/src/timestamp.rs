@@ -66,19 +66,9 @@ fn parse_seconds(text: &str) -> Option<i64> {
         if fraction.contains('.') || whole.len() + fraction.len() == 0 {
             return None;
         }
-        let seconds = if whole.is_empty() {
-            0
-        } else {
-            whole.parse::<i64>().ok()?
-        };
-        let magnitude = seconds
-            .checked_mul(US_PER_S)?
-            .checked_add(fraction_us(fraction.as_bytes()))?;
-        return Some(if text.starts_with('-') {
-            -magnitude
-        } else {
-            magnitude
-        });
+        let seconds = if whole.is_empty() { 0 } else { whole.parse::<i64>().ok()? };
+        let magnitude = seconds.checked_mul(US_PER_S)?.checked_add(fraction_us(fraction.as_bytes()))?;
+        return Some(if text.starts_with('-') { -magnitude } else { magnitude });
     }
     let seconds: f64 = text.parse().ok()?;
     let time_us = seconds * 1e6;
@@ -89,21 +79,14 @@ fn parse_seconds(text: &str) -> Option<i64> {
 
 /// The first six decimals of a fraction, as microseconds.
 fn fraction_us(digits: &[u8]) -> i64 {
-    (0..6).fold(0, |sum, at| {
-        sum * 10
-            + digits
-                .get(at)
-                .map_or(0, |byte| i64::from(byte.wrapping_sub(b'0')))
-    })
+    (0..6).fold(0, |sum, at| sum * 10 + digits.get(at).map_or(0, |byte| i64::from(byte.wrapping_sub(b'0'))))
 }
 
 /// Takes exactly `count` digits off the front.
 fn take_digits(text: &mut &[u8], count: usize) -> Option<i64> {
     let (digits, rest) = text.split_at_checked(count)?;
     *text = rest;
-    digits.iter().try_fold(0, |sum, byte| {
-        byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0'))
-    })
+    digits.iter().try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
 }
 
 /// Takes one byte off the front if it is one of these.
@@ -126,17 +109,11 @@ fn parse_iso(text: &str) -> Option<i64> {
     let hour = take_digits(text, 2)?;
     take_byte(text, b":")?;
     let minute = take_digits(text, 2)?;
-    let second = if take_byte(text, b":").is_some() {
-        take_digits(text, 2)?
-    } else {
-        0
-    };
+    let second = if take_byte(text, b":").is_some() { take_digits(text, 2)? } else { 0 };
     let mut micros = 0;
     if take_byte(text, b".,").is_some() {
         let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let (digits, rest) = text
-            .split_at_checked(length)
-            .filter(|(digits, _)| !digits.is_empty())?;
+        let (digits, rest) = text.split_at_checked(length).filter(|(digits, _)| !digits.is_empty())?;
         micros = fraction_us(digits);
         *text = rest;
     }

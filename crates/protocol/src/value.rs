@@ -93,11 +93,7 @@ fn check_object(base: &ByteString, raw: &str) -> Result<Bytes, &'static str> {
     let value = value.unwrap_or("null");
     check_kind(kind, value)?;
     // Whatever else the object held was not checked, and must not reach clients.
-    Ok(if plain {
-        json::share(base, raw).into_bytes()
-    } else {
-        wrap(kind, value)
-    })
+    Ok(if plain { json::share(base, raw).into_bytes() } else { wrap(kind, value) })
 }
 
 fn check_kind(kind: &str, value: &str) -> Result<(), &'static str> {
@@ -113,10 +109,7 @@ fn check_kind(kind: &str, value: &str) -> Result<(), &'static str> {
             let fits = parse_double(value).is_some_and(|number| number.abs() <= f64::from(f32::MAX));
             (fits, "not a number of 32 bits")
         }
-        "6" => (
-            json::decode_string(value).is_some_and(|text| is_hex(&text)),
-            "not a string of hex digits",
-        ),
+        "6" => (json::decode_string(value).is_some_and(|text| is_hex(&text)), "not a string of hex digits"),
         _ => (false, "of an unknown kind"),
     };
     if fits { Ok(()) } else { Err(or_else) }
@@ -208,10 +201,7 @@ mod tests {
             ("true", r#"{"kind":1,"value":1}"#),
             (" false ", r#"{"kind":1,"value":0}"#),
             (r#"{"kind":1,"value":3,"x":1e400}"#, r#"{"kind":1,"value":3}"#),
-            (
-                r#"{"x":{"kind":9},"kind":2,"value":"a"}"#,
-                r#"{"kind":2,"value":"a"}"#,
-            ),
+            (r#"{"x":{"kind":9},"kind":2,"value":"a"}"#, r#"{"kind":2,"value":"a"}"#),
             (r#"{"k\u0069nd":1,"value":3}"#, r#"{"kind":1,"value":3}"#),
             (r#"{"\ud800":1,"kind":4}"#, r#"{"kind":4,"value":null}"#),
         ] {
@@ -279,20 +269,11 @@ mod tests {
 
     #[test]
     fn text_comes_back() {
-        for original in [
-            "",
-            "a",
-            "\"\\\n\u{0}\u{1f}",
-            "é😀",
-            "c826f997-76af-4625-80d1-fe91c95e0878",
-        ] {
+        for original in ["", "a", "\"\\\n\u{0}\u{1f}", "é😀", "c826f997-76af-4625-80d1-fe91c95e0878"] {
             assert_eq!(string_value(&text(original)).as_deref(), Some(original));
             assert_eq!(from_json(&text(original)), Some(text(original)));
         }
-        assert_eq!(
-            string_value(b"{ \"value\" : \"\\u00e9\" , \"kind\" : 2 }").as_deref(),
-            Some("é")
-        );
+        assert_eq!(string_value(b"{ \"value\" : \"\\u00e9\" , \"kind\" : 2 }").as_deref(), Some("é"));
         for none in [
             &integer(3)[..],
             &null(),

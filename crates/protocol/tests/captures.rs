@@ -57,10 +57,7 @@ fn expect(frame: &Bytes, expected: &[&str]) {
     for change in &changes {
         assert!(change.raw.starts_with(b"{") && change.raw.ends_with(b"}"));
         // What is kept shares the frame's memory.
-        let parts = change
-            .fields
-            .iter()
-            .flat_map(|field| [field.name.as_bytes(), &field.value]);
+        let parts = change.fields.iter().flat_map(|field| [field.name.as_bytes(), &field.value]);
         for part in parts.chain([&change.raw, change.table.as_bytes()]) {
             assert!(inside.contains(&part.as_ptr()));
         }
@@ -157,18 +154,11 @@ fn link_rows_name_their_ends() {
         r#" rhs={"kind":2,"value":"68c6df3b-f1e0-47b0-8678-abeef7d845d9"}"#
     );
     let row = "_Parent_Child_children 0e87cd17-7a1f-4aa3-Ad56-905de90042c3 as";
-    expect(
-        &capture!("link_insert"),
-        &[&format!(
-            "Insert {row} 648f7caf-7c88-46ae-Ba11-af7ab0009030 {ends}"
-        )],
-    );
+    expect(&capture!("link_insert"), &[&format!("Insert {row} 648f7caf-7c88-46ae-Ba11-af7ab0009030 {ends}")]);
     let deleted = changes(&capture!("link_delete"));
     assert_eq!(
         deleted.iter().map(describe).collect::<Vec<_>>(),
-        [format!(
-            "Delete {row} d83ddcd0-e47f-49c1-A746-b96da6bb0129 {ends}"
-        )]
+        [format!("Delete {row} d83ddcd0-e47f-49c1-A746-b96da6bb0129 {ends}")]
     );
     let deleted = changes(&capture!("delete_of_a_linked_child"));
     assert_eq!(
@@ -212,29 +202,17 @@ fn offline_and_upper_case() {
     for (frame, expected) in [
         (
             capture!("insert_with_an_upper_case_row_id"),
-            vec![(
-                "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee as adbeeb83-b103-4673-B97d-ec05fd927800",
-                "upper",
-            )],
+            vec![("aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee as adbeeb83-b103-4673-B97d-ec05fd927800", "upper")],
         ),
         (
             capture!("offline_catch_up_page"),
-            vec![(
-                "3ffaf7de-c477-4e84-950c-76a063bc40fb as 2d8377a4-f4bf-4981-9088-1c7196dfd4a1",
-                "missed",
-            )],
+            vec![("3ffaf7de-c477-4e84-950c-76a063bc40fb as 2d8377a4-f4bf-4981-9088-1c7196dfd4a1", "missed")],
         ),
         (
             capture!("offline_upload"),
             vec![
-                (
-                    "c5b7ae20-c5c8-4d75-a2f0-332f70d3e34f as 3b942418-56f0-40e6-A5fa-107ef01708f4",
-                    "offline 1",
-                ),
-                (
-                    "a9335d53-67ac-42ff-a4e7-7bc22ce974b2 as 268676fd-a299-4453-Bc4e-97f9695c749e",
-                    "offline 2",
-                ),
+                ("c5b7ae20-c5c8-4d75-a2f0-332f70d3e34f as 3b942418-56f0-40e6-A5fa-107ef01708f4", "offline 1"),
+                ("a9335d53-67ac-42ff-a4e7-7bc22ce974b2 as 268676fd-a299-4453-Bc4e-97f9695c749e", "offline 2"),
             ],
         ),
     ] {
@@ -249,24 +227,12 @@ fn offline_and_upper_case() {
 #[test]
 fn acks() {
     for (frame, ids) in [
-        (
-            capture!("ack_of_the_relay"),
-            vec!["f9ff9d07-8efe-4e15-8865-62d590d921e9"],
-        ),
-        (
-            capture!("ack_of_a_receiver"),
-            vec!["f9ff9d07-8efe-4e15-8865-62d590d921e9"],
-        ),
-        (
-            capture!("offline_ack"),
-            vec!["2d8377a4-f4bf-4981-9088-1c7196dfd4a1"],
-        ),
+        (capture!("ack_of_the_relay"), vec!["f9ff9d07-8efe-4e15-8865-62d590d921e9"]),
+        (capture!("ack_of_a_receiver"), vec!["f9ff9d07-8efe-4e15-8865-62d590d921e9"]),
+        (capture!("offline_ack"), vec!["2d8377a4-f4bf-4981-9088-1c7196dfd4a1"]),
         (capture!("ack_of_nothing"), vec![]),
     ] {
-        assert_eq!(
-            native::decode(&frame, 1),
-            Ok(ClientFrame::Ack { count: ids.len() })
-        );
+        assert_eq!(native::decode(&frame, 1), Ok(ClientFrame::Ack { count: ids.len() }));
         let ids: Vec<_> = ids.into_iter().map(|id| AckId::parse(id.into())).collect();
         assert_eq!(native::decode_server(&frame), Ok(ServerFrame::Ack(ids.clone())));
         // The server's own acks are the same bytes.
@@ -286,16 +252,9 @@ fn acks_echo_the_case_of_every_id() {
         for change in changes(&frame) {
             let ack = native::encode_ack([AckId::Uuid(change.id, change.id_spelling)].into_iter());
             let ack = String::from_utf8(ack.to_vec()).unwrap();
-            let id = ack
-                .strip_prefix(r#"{"ack":[""#)
-                .unwrap()
-                .strip_suffix(r#""],"kind":"ack"}"#)
-                .unwrap();
+            let id = ack.strip_prefix(r#"{"ack":[""#).unwrap().strip_suffix(r#""],"kind":"ack"}"#).unwrap();
             let entry = str::from_utf8(&change.raw).unwrap();
-            assert!(
-                entry.contains(&format!(r#""globalId":"{id}""#)),
-                "{id} is not as it was received"
-            );
+            assert!(entry.contains(&format!(r#""globalId":"{id}""#)), "{id} is not as it was received");
         }
     }
 }

@@ -153,20 +153,12 @@ fn each_has_its_code() {
     }
     // All of them at once, between good ones.
     let good = entry(&[]);
-    let frame: Vec<&str> = cases
-        .iter()
-        .flat_map(|(_, bad)| [good.as_str(), bad])
-        .chain([good.as_str()])
-        .collect();
+    let frame: Vec<&str> =
+        cases.iter().flat_map(|(_, bad)| [good.as_str(), bad]).chain([good.as_str()]).collect();
     let read = entries(&frame);
     assert_eq!(read.len(), frame.len());
     for (at, incoming) in read.iter().enumerate() {
-        assert_eq!(
-            matches!(incoming, Incoming::Change(_)),
-            at % 2 == 0,
-            "{}",
-            frame[at]
-        );
+        assert_eq!(matches!(incoming, Incoming::Change(_)), at % 2 == 0, "{}", frame[at]);
     }
 }
 
@@ -180,13 +172,8 @@ fn the_first_problem_counts() {
         ("changedFields", r#"{"a b":1,"c":[]}"#),
         ("changedFieldsNames", r#"["a b","c"]"#),
     ];
-    let expected = [
-        Code::BadEntryId,
-        Code::BadTableName,
-        Code::BadRowId,
-        Code::BadOperation,
-        Code::BadColumnName,
-    ];
+    let expected =
+        [Code::BadEntryId, Code::BadTableName, Code::BadRowId, Code::BadOperation, Code::BadColumnName];
     for (at, code) in expected.into_iter().enumerate() {
         assert_eq!(refused(&entry(&everything[at..])).code, code);
     }
@@ -194,10 +181,7 @@ fn the_first_problem_counts() {
     let refusal = refused(&with_fields(r#"{"c":[],"a b":1}"#));
     assert_eq!((refusal.code, refusal.target), (Code::BadColumnName, None));
     let refusal = refused(&entry(&[("operation", "1"), ("changedFields", r#"{"a":[]}"#)]));
-    assert_eq!(
-        refusal.target,
-        Some(("Person".into(), RowId::parse(ROW).unwrap()))
-    );
+    assert_eq!(refusal.target, Some(("Person".into(), RowId::parse(ROW).unwrap())));
     let bad_name = [("operation", "1"), ("changedFieldsNames", r#"["a b"]"#)];
     assert_eq!(refused(&entry(&bad_name)).target, None);
 }
@@ -220,10 +204,7 @@ fn acks_repeat_what_was_received() {
     let longest = "x".repeat(MAX_ACK_ID_BYTES);
     let refusal = refused(&entry(&[("globalId", &format!("\"{longest}\""))]));
     assert_eq!(refusal.ack.as_deref(), Some(&*longest));
-    assert_eq!(
-        refused(&entry(&[("globalId", &format!("\"{longest}x\""))])).ack,
-        None
-    );
+    assert_eq!(refused(&entry(&[("globalId", &format!("\"{longest}x\""))])).ack, None);
 }
 
 #[test]
@@ -239,17 +220,9 @@ fn details_never_hold_a_value() {
         let detail = refused(&bad).detail;
         assert!(!detail.is_empty() && !detail.contains("secret"), "{detail}");
     }
-    for bad in [
-        r#"{"auditLog":"secret"}"#,
-        r#"["secret"]"#,
-        r#""secret""#,
-        r#"{"ack":{"secret":1}}"#,
-    ] {
+    for bad in [r#"{"auditLog":"secret"}"#, r#"["secret"]"#, r#""secret""#, r#"{"ack":{"secret":1}}"#] {
         let error = decode(bad).unwrap_err();
-        assert!(
-            error.code == Code::BadFrame && !error.detail.contains("secret"),
-            "{error}"
-        );
+        assert!(error.code == Code::BadFrame && !error.detail.contains("secret"), "{error}");
     }
 }
 
@@ -298,30 +271,16 @@ fn frames() {
     ] {
         assert_eq!(decode(other), Ok(ClientFrame::Other), "{other}");
     }
-    for empty in [
-        r#"{"auditLog":[]}"#,
-        r#" { "auditLog" : [ ] , "kind" : 1e400 } "#,
-        r#"{"audit\u004cog":[]}"#,
-    ] {
+    for empty in
+        [r#"{"auditLog":[]}"#, r#" { "auditLog" : [ ] , "kind" : 1e400 } "#, r#"{"audit\u004cog":[]}"#]
+    {
         assert_eq!(decode(empty), Ok(ClientFrame::Changes(vec![])), "{empty}");
     }
-    assert_eq!(
-        decode(r#"{"ack":["a",1,{}],"kind":"auditLog"}"#),
-        Ok(ClientFrame::Ack { count: 3 })
-    );
-    assert_eq!(
-        decode(r#"{"ack":["a"],"auditLog":[]}"#),
-        Ok(ClientFrame::Changes(vec![]))
-    );
+    assert_eq!(decode(r#"{"ack":["a",1,{}],"kind":"auditLog"}"#), Ok(ClientFrame::Ack { count: 3 }));
+    assert_eq!(decode(r#"{"ack":["a"],"auditLog":[]}"#), Ok(ClientFrame::Changes(vec![])));
     // Of keys that are written twice the last one counts.
-    assert_eq!(
-        decode(r#"{"ack":["a"],"ack":[]}"#),
-        Ok(ClientFrame::Ack { count: 0 })
-    );
-    assert_eq!(
-        decode(r#"{"auditLog":[1,2],"auditLog":[]}"#),
-        Ok(ClientFrame::Changes(vec![]))
-    );
+    assert_eq!(decode(r#"{"ack":["a"],"ack":[]}"#), Ok(ClientFrame::Ack { count: 0 }));
+    assert_eq!(decode(r#"{"auditLog":[1,2],"auditLog":[]}"#), Ok(ClientFrame::Changes(vec![])));
 }
 
 #[test]
@@ -335,10 +294,7 @@ fn the_number_of_changes_is_limited() {
 fn nesting_does_not_use_up_the_stack() {
     let deep = format!("{}{}", "[".repeat(1 << 20), "]".repeat(1 << 20));
     assert_eq!(refused(&deep).code, Code::BadEntry);
-    assert_eq!(
-        refused(&with_fields(&format!(r#"{{"a":{deep}}}"#))).code,
-        Code::BadValue
-    );
+    assert_eq!(refused(&with_fields(&format!(r#"{{"a":{deep}}}"#))).code, Code::BadValue);
     let ignored = entry(&[("extra", &deep), ("id", &deep), ("timestamp", &deep)]);
     assert_eq!(accepted(&ignored).timestamp_us, None);
     assert_eq!(decode(&format!(r#"{{"x":{deep}}}"#)), Ok(ClientFrame::Other));

@@ -63,10 +63,7 @@ fn ack_id() -> impl Strategy<Value = AckId> {
 }
 
 fn valid(entries: Vec<Outgoing>) -> Vec<Outgoing> {
-    entries
-        .into_iter()
-        .filter(|entry| names::is_valid_table(&entry.table))
-        .collect()
+    entries.into_iter().filter(|entry| names::is_valid_table(&entry.table)).collect()
 }
 
 fn changes(frame: &Bytes) -> Vec<Change> {
@@ -124,9 +121,7 @@ fn json() -> impl Strategy<Value = String> {
             r#""2026-08-13T14:37:51.123Z""#,
         ])
         .prop_map(str::to_owned),
-        any::<f64>()
-            .prop_filter("finite", |number| number.is_finite())
-            .prop_map(|number| number.to_string()),
+        any::<f64>().prop_filter("finite", |number| number.is_finite()).prop_map(|number| number.to_string()),
         ".*".prop_map(|text| serde_json::to_string(&text).unwrap()),
     ];
     let key = prop_oneof![
@@ -153,10 +148,8 @@ fn json() -> impl Strategy<Value = String> {
         prop_oneof![
             vec(inner.clone(), 0..6).prop_map(|items| format!("[{}]", items.join(","))),
             vec((key.clone(), inner), 0..9).prop_map(|members| {
-                let members: Vec<_> = members
-                    .into_iter()
-                    .map(|(key, value)| format!("{key} : {value}"))
-                    .collect();
+                let members: Vec<_> =
+                    members.into_iter().map(|(key, value)| format!("{key} : {value}")).collect();
                 format!("{{{}}}", members.join(" ,\n"))
             }),
         ]
@@ -172,25 +165,14 @@ fn nearly_an_entry() -> impl Strategy<Value = String> {
         or_json(r#""row""#),
         prop_oneof![Just(r#""INSERT""#), Just(r#""UPDATE""#), Just(r#""DELETE""#)],
         vec(
-            (
-                prop_oneof![
-                    Just("\"a\""),
-                    Just("\"lhs\""),
-                    Just(r#""\u0061""#),
-                    Just("\"b c\"")
-                ],
-                json(),
-            ),
+            (prop_oneof![Just("\"a\""), Just("\"lhs\""), Just(r#""\u0061""#), Just("\"b c\"")], json()),
             0..4,
         ),
         prop_oneof![Just("null".to_owned()), Just(r#"["a","lhs"]"#.to_owned()), json()],
         any::<bool>(),
     )
         .prop_map(|(id, table, row, operation, fields, names, quoted)| {
-            let fields: Vec<_> = fields
-                .into_iter()
-                .map(|(key, value)| format!("{key}:{value}"))
-                .collect();
+            let fields: Vec<_> = fields.into_iter().map(|(key, value)| format!("{key}:{value}")).collect();
             let mut fields = format!("{{{}}}", fields.join(","));
             if quoted {
                 fields = serde_json::to_string(&fields).unwrap();
@@ -329,14 +311,8 @@ fn an_entry_is_written_as_captured() {
         operation: Operation::Update,
         row: RowId::parse("a \"row\"\n").unwrap(),
         fields: vec![
-            Field {
-                name: "name".into(),
-                value: value::text("é"),
-            },
-            Field {
-                name: "count".into(),
-                value: value::integer(i64::MIN),
-            },
+            Field { name: "name".into(), value: value::text("é") },
+            Field { name: "count".into(), value: value::integer(i64::MIN) },
         ],
         time_us: 1_711_800_000_123_000,
     };
@@ -352,11 +328,7 @@ fn an_entry_is_written_as_captured() {
     assert_eq!(str::from_utf8(&frame.finish()).unwrap(), expected);
 
     let upload = native::encode_upload([Upload {
-        entry: &Outgoing {
-            operation: Operation::Delete,
-            fields: vec![],
-            ..entry
-        },
+        entry: &Outgoing { operation: Operation::Delete, fields: vec![], ..entry },
         timestamp: UploadTimestamp::Text("2026-08-13T14:37:51.123Z"),
         synthesized: true,
     }]);
@@ -378,10 +350,7 @@ fn events_are_written_as_documented() {
             native::encode_ack(ids()),
             r#"{"ack":["06960229-c369-47dd-Ad19-3f07bf7488b3","a\"1"],"kind":"ack"}"#,
         ),
-        (
-            native::encode_ack(core::iter::empty()),
-            r#"{"ack":[],"kind":"ack"}"#,
-        ),
+        (native::encode_ack(core::iter::empty()), r#"{"ack":[],"kind":"ack"}"#),
         (
             native::encode_nack(ids().take(1), "try again"),
             r#"{"kind":"nack","nack":["06960229-c369-47dd-Ad19-3f07bf7488b3"],"nackReason":"try again"}"#,
@@ -394,10 +363,7 @@ fn events_are_written_as_documented() {
             native::encode_floor_reset(Some("a1b2"), "unknown"),
             r#"{"kind":"floorReset","floorReset":"a1b2","floorReason":"unknown"}"#,
         ),
-        (
-            native::encode_floor_reset(None, "why"),
-            r#"{"kind":"floorReset","floorReason":"why"}"#,
-        ),
+        (native::encode_floor_reset(None, "why"), r#"{"kind":"floorReset","floorReason":"why"}"#),
     ] {
         assert_eq!(str::from_utf8(&frame).unwrap(), expected);
     }
@@ -420,28 +386,19 @@ fn test_clients_are_strict() {
         ),
     ] {
         assert_eq!(
-            native::decode_server(&Bytes::from_static(bad.as_bytes()))
-                .unwrap_err()
-                .code,
+            native::decode_server(&Bytes::from_static(bad.as_bytes())).unwrap_err().code,
             code,
             "{bad}"
         );
     }
-    assert_eq!(
-        native::decode_server(&Bytes::from_static(b"{\"x\":1}")),
-        Ok(ServerFrame::Other)
-    );
+    assert_eq!(native::decode_server(&Bytes::from_static(b"{\"x\":1}")), Ok(ServerFrame::Other));
 }
 
 #[test]
 fn codes_are_unique_and_come_back() {
     for (at, code) in Code::ALL.iter().enumerate() {
         assert_eq!(Code::parse(code.as_str()), Some(*code));
-        assert!(
-            Code::ALL[..at]
-                .iter()
-                .all(|other| other.as_str() != code.as_str())
-        );
+        assert!(Code::ALL[..at].iter().all(|other| other.as_str() != code.as_str()));
     }
     assert_eq!(Code::parse("no_such_code"), None);
 }

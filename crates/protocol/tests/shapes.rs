@@ -8,15 +8,9 @@ use lattice_protocol::{Code, Operation, Spelling, limits::MAX_COLUMNS};
 
 #[test]
 fn fields_come_in_several_shapes() {
-    let both = vec![
-        ("age", r#"{"kind":1,"value":3}"#),
-        ("name", r#"{"kind":2,"value":"Al"}"#),
-    ];
+    let both = vec![("age", r#"{"kind":1,"value":3}"#), ("name", r#"{"kind":2,"value":"Al"}"#)];
     for (fields_text, names) in [
-        (
-            r#"{"age":{"kind":1,"value":3},"name":{"kind":2,"value":"Al"}}"#,
-            r#"["age","name"]"#,
-        ),
+        (r#"{"age":{"kind":1,"value":3},"name":{"kind":2,"value":"Al"}}"#, r#"["age","name"]"#),
         (r#"{"age":3,"name":"Al"}"#, r#"["age","name"]"#),
         (
             r#""{\"age\":{\"kind\":1,\"value\":3},\"name\":{\"kind\":2,\"value\":\"Al\"}}""#,
@@ -26,19 +20,10 @@ fn fields_come_in_several_shapes() {
         (r#"{"age":3,"name":"Al"}"#, ""),
         (r#"{"age":3,"name":"Al"}"#, "null"),
         (r#"{"age":3,"name":"Al"}"#, "\"\""),
-        (
-            r#"{"age":3,"name":"Al"}"#,
-            r#"[null,"age",1,{},["x"],"name","age",true]"#,
-        ),
-        (
-            r#"{"name":"Al","other":[1e400],"age":3}"#,
-            r#"["age","absent","name"]"#,
-        ),
+        (r#"{"age":3,"name":"Al"}"#, r#"[null,"age",1,{},["x"],"name","age",true]"#),
+        (r#"{"name":"Al","other":[1e400],"age":3}"#, r#"["age","absent","name"]"#),
         (r#"{"age":9,"name":"Al","age":3}"#, r#"["age","name"]"#),
-        (
-            r#"{"a b":1,"":{},"\ud800":1,"age":3,"name":"Al"}"#,
-            r#"["age","name"]"#,
-        ),
+        (r#"{"a b":1,"":{},"\ud800":1,"age":3,"name":"Al"}"#, r#"["age","name"]"#),
         (r#"{"\u0061ge":3,"name":"Al"}"#, r#"["age","n\u0061me"]"#),
     ] {
         let entry = entry(&[("changedFields", fields_text), ("changedFieldsNames", names)]);
@@ -46,10 +31,7 @@ fn fields_come_in_several_shapes() {
     }
     for nothing in ["", "null", "{}", "\"{}\"", "\"\""] {
         assert_eq!(
-            fields(&accepted(&entry(&[
-                ("changedFields", nothing),
-                ("changedFieldsNames", "")
-            ]))),
+            fields(&accepted(&entry(&[("changedFields", nothing), ("changedFieldsNames", "")]))),
             vec![]
         );
         assert_eq!(fields(&accepted(&entry(&[("changedFields", nothing)]))), vec![]);
@@ -57,10 +39,7 @@ fn fields_come_in_several_shapes() {
     let none_listed = entry(&[("changedFieldsNames", "[]")]);
     assert_eq!(fields(&accepted(&none_listed)), vec![]);
     let equal_keys = with_fields(r#"{"a":1,"a":2}"#);
-    assert_eq!(
-        fields(&accepted(&equal_keys)),
-        vec![("a", r#"{"kind":1,"value":2}"#)]
-    );
+    assert_eq!(fields(&accepted(&equal_keys)), vec![("a", r#"{"kind":1,"value":2}"#)]);
 }
 
 #[test]
@@ -86,16 +65,10 @@ fn many_columns() {
     assert_eq!(refusal.code, Code::TooManyColumns);
     assert!(refusal.target.is_some());
     // With many columns the names are still the ones that decide, in their order.
-    let some = entry(&[
-        ("changedFields", &object(100)),
-        ("changedFieldsNames", r#"["c99","c0","c99","x"]"#),
-    ]);
+    let some = entry(&[("changedFields", &object(100)), ("changedFieldsNames", r#"["c99","c0","c99","x"]"#)]);
     assert_eq!(
         fields(&accepted(&some)),
-        vec![
-            ("c99", r#"{"kind":1,"value":99}"#),
-            ("c0", r#"{"kind":1,"value":0}"#)
-        ]
+        vec![("c99", r#"{"kind":1,"value":99}"#), ("c0", r#"{"kind":1,"value":0}"#)]
     );
 }
 
@@ -109,10 +82,7 @@ fn deletes_carry_no_fields() {
     for change in [
         delete(&[]),
         delete(&[("changedFields", "7"), ("changedFieldsNames", "7")]),
-        delete(&[
-            ("changedFields", r#"{"a b":{}}"#),
-            ("changedFieldsNames", r#"["a b"]"#),
-        ]),
+        delete(&[("changedFields", r#"{"a b":{}}"#), ("changedFieldsNames", r#"["a b"]"#)]),
         delete(&[("changedFields", ""), ("changedFieldsNames", "")]),
     ] {
         assert_eq!((change.operation, change.fields.len()), (Operation::Delete, 0));
@@ -129,11 +99,7 @@ fn deletes_carry_no_fields() {
     assert!(!accepted(&update).filter_removal);
 
     let link = |fields: &str| {
-        delete(&[
-            ("tableName", "\"_A_B\""),
-            ("changedFields", fields),
-            ("changedFieldsNames", "[]"),
-        ])
+        delete(&[("tableName", "\"_A_B\""), ("changedFields", fields), ("changedFieldsNames", "[]")])
     };
     let change = link(r#"{"rhs":"b","lhs":{"kind":2,"value":"a"},"rhs_type":"T","x":1}"#);
     assert_eq!(
@@ -144,10 +110,7 @@ fn deletes_carry_no_fields() {
             ("rhs_type", r#"{"kind":2,"value":"T"}"#),
         ]
     );
-    assert_eq!(
-        fields(&link(r#"{"lhs":[],"rhs":"b"}"#)),
-        vec![("rhs", r#"{"kind":2,"value":"b"}"#)]
-    );
+    assert_eq!(fields(&link(r#"{"lhs":[],"rhs":"b"}"#)), vec![("rhs", r#"{"kind":2,"value":"b"}"#)]);
     assert_eq!(fields(&link("[]")), vec![]);
 }
 
@@ -169,28 +132,14 @@ fn timestamps_and_flags() {
         ("true", None),
         (r#""\ud800""#, None),
     ] {
-        assert_eq!(
-            accepted(&entry(&[("timestamp", written)])).timestamp_us,
-            expected,
-            "{written}"
-        );
+        assert_eq!(accepted(&entry(&[("timestamp", written)])).timestamp_us, expected, "{written}");
     }
-    for (written, expected) in [
-        ("true", true),
-        ("false", false),
-        ("1", false),
-        ("\"true\"", false),
-        ("", false),
-    ] {
-        assert_eq!(
-            accepted(&entry(&[("synthesized", written)])).synthesized,
-            expected
-        );
+    for (written, expected) in
+        [("true", true), ("false", false), ("1", false), ("\"true\"", false), ("", false)]
+    {
+        assert_eq!(accepted(&entry(&[("synthesized", written)])).synthesized, expected);
     }
     let change = accepted(&entry(&[("globalRowId", "\"my row 1\"")]));
-    assert_eq!(
-        (change.row.to_text().as_str(), change.row.spelling),
-        ("my row 1", Spelling::default())
-    );
+    assert_eq!((change.row.to_text().as_str(), change.row.spelling), ("my row 1", Spelling::default()));
     assert_eq!(change.id.to_text(change.id_spelling), ID);
 }

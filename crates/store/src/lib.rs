@@ -1,1 +1,15 @@
-//! The storage trait of Lattice Server, its SQLite backend and the conformance suite.
+//! The storage traits of Lattice Server, its SQLite backend, and the conformance suite that every backend must pass.
+
+pub mod accounts;
+pub mod conformance;
+pub mod error;
+pub mod spaces;
+pub mod sqlite;
+pub mod time;
+
+use std::{future::Future, pin::Pin};
+
+pub use error::StoreError;
+
+/// A future of a storage call.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

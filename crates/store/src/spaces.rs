@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use lattice_engine::{LogRecord, Minter, Outcome, PullData, PullRequest, Receipt, Rules, Seq, SpaceHead, SpaceId, WriterId};
+use lattice_engine::{
+    LogRecord, Minter, Outcome, PullData, PullRequest, Receipt, Rules, Seq, SpaceHead, SpaceId, WriterId,
+};
 use lattice_protocol::{EntryId, Incoming, Outgoing};
 use tokio::sync::oneshot;
 
@@ -94,10 +96,18 @@ pub trait SpaceStore: Send + Sync {
     fn upload(&self, upload: Upload) -> BoxFuture<'_, Result<UploadAnswer, StoreError>>;
 
     /// Reads a page, the head and what is to be corrected, in one snapshot.
-    fn pull<'a>(&'a self, space: &'a Space, request: &'a PullRequest) -> BoxFuture<'a, Result<PullData, StoreError>>;
+    fn pull<'a>(
+        &'a self,
+        space: &'a Space,
+        request: &'a PullRequest,
+    ) -> BoxFuture<'a, Result<PullData, StoreError>>;
 
     /// Where the audit log has an entry.
-    fn receipt<'a>(&'a self, space: &'a Space, id: EntryId) -> BoxFuture<'a, Result<Option<Receipt>, StoreError>>;
+    fn receipt<'a>(
+        &'a self,
+        space: &'a Space,
+        id: EntryId,
+    ) -> BoxFuture<'a, Result<Option<Receipt>, StoreError>>;
 
     /// The space's counters.
     fn head<'a>(&'a self, space: &'a Space) -> BoxFuture<'a, Result<SpaceHead, StoreError>>;

@@ -70,11 +70,7 @@ impl<'a> Upload<'a> {
     /// An upload as released clients send it, without a time.
     #[must_use]
     pub fn new(entry: &'a Outgoing) -> Self {
-        Self {
-            entry,
-            timestamp: UploadTimestamp::Empty,
-            synthesized: false,
-        }
+        Self { entry, timestamp: UploadTimestamp::Empty, synthesized: false }
     }
 }
 
@@ -82,12 +78,7 @@ impl<'a> Upload<'a> {
 #[must_use]
 pub fn encode_upload<'a>(uploads: impl IntoIterator<Item = Upload<'a>>) -> Bytes {
     let mut frame = AuditLogFrame::new();
-    for Upload {
-        entry,
-        timestamp,
-        synthesized,
-    } in uploads
-    {
+    for Upload { entry, timestamp, synthesized } in uploads {
         frame.push_as(entry, Sender::client(synthesized), |out| match timestamp {
             UploadTimestamp::Empty => {}
             UploadTimestamp::Exact => timestamp::write(out, entry.time_us),
@@ -126,50 +117,31 @@ pub fn decode_server(frame: &Bytes) -> Result<ServerFrame, FrameError> {
     }
     if let Some(entries) = entries {
         let entries = Elements::of(entries).ok_or_else(|| bad("auditLog is not an array"))?;
-        return entries
-            .map(|raw| read_entry(&text, raw))
-            .collect::<Result<_, _>>()
-            .map(ServerFrame::Entries);
+        return entries.map(|raw| read_entry(&text, raw)).collect::<Result<_, _>>().map(ServerFrame::Entries);
     }
     if let Some(ids) = ack {
         return Ok(ServerFrame::Ack(read_ids(&text, ids)?));
     }
     if let Some(ids) = nack {
-        return Ok(ServerFrame::Nack {
-            ids: read_ids(&text, ids)?,
-            why: read_text(nack_why)?,
-        });
+        return Ok(ServerFrame::Nack { ids: read_ids(&text, ids)?, why: read_text(nack_why)? });
     }
     if rejected.is_some() {
         return Ok(ServerFrame::Rejected(read_text(rejected)?));
     }
     if floor_id.is_some() || floor_why.is_some() {
-        let id = if floor_id.is_some() {
-            Some(read_text(floor_id)?)
-        } else {
-            None
-        };
-        return Ok(ServerFrame::FloorReset {
-            id,
-            why: read_text(floor_why)?,
-        });
+        let id = if floor_id.is_some() { Some(read_text(floor_id)?) } else { None };
+        return Ok(ServerFrame::FloorReset { id, why: read_text(floor_why)? });
     }
     Ok(ServerFrame::Other)
 }
 
 fn bad(detail: &str) -> FrameError {
-    FrameError {
-        code: Code::BadFrame,
-        detail: detail.into(),
-    }
+    FrameError { code: Code::BadFrame, detail: detail.into() }
 }
 
 fn read_entry(text: &ByteString, raw: &str) -> Result<Outgoing, FrameError> {
     match entry::decode(text, raw) {
-        Incoming::Refused(refused) => Err(FrameError {
-            code: refused.code,
-            detail: refused.detail,
-        }),
+        Incoming::Refused(refused) => Err(FrameError { code: refused.code, detail: refused.detail }),
         Incoming::Change(change) => Ok(Outgoing {
             id: change.id,
             id_spelling: change.id_spelling,
@@ -200,7 +172,5 @@ fn read_text(json: Option<&str>) -> Result<String, FrameError> {
     let Some(json) = json else {
         return Ok(String::new());
     };
-    json::decode_string(json)
-        .map(Into::into)
-        .ok_or_else(|| bad("a reason is not a string"))
+    json::decode_string(json).map(Into::into).ok_or_else(|| bad("a reason is not a string"))
 }

@@ -23,10 +23,7 @@ pub fn decode(frame: &Bytes, max_changes: usize) -> Result<ClientFrame, FrameErr
     let text = frame_text(frame)?;
     let mut parser = serde_json::Deserializer::from_str(&text);
     let known = parser
-        .deserialize_map(FrameVisitor {
-            text: &text,
-            max_changes,
-        })
+        .deserialize_map(FrameVisitor { text: &text, max_changes })
         .and_then(|known| parser.end().map(|()| known))
         .map_err(|error| json_error(&error))?;
     if known.has_type {
@@ -45,10 +42,8 @@ pub fn decode(frame: &Bytes, max_changes: usize) -> Result<ClientFrame, FrameErr
 
 /// The frame as text. Checked once here, so that everything cut out of it is known to be text.
 pub(super) fn frame_text(frame: &Bytes) -> Result<ByteString, FrameError> {
-    ByteString::try_from(frame.clone()).map_err(|_| FrameError {
-        code: Code::BadFrame,
-        detail: "the frame is not UTF-8".into(),
-    })
+    ByteString::try_from(frame.clone())
+        .map_err(|_| FrameError { code: Code::BadFrame, detail: "the frame is not UTF-8".into() })
 }
 
 /// What to say of a frame that could not be parsed. The parser's own words would quote values.
@@ -56,16 +51,9 @@ pub(super) fn json_error(error: &serde_json::Error) -> FrameError {
     let detail = if error.is_data() {
         "the frame is not a JSON object, or a known key of it is not an array".into()
     } else {
-        format!(
-            "the frame is not JSON: error at line {}, column {}",
-            error.line(),
-            error.column()
-        )
+        format!("the frame is not JSON: error at line {}, column {}", error.line(), error.column())
     };
-    FrameError {
-        code: Code::BadFrame,
-        detail,
-    }
+    FrameError { code: Code::BadFrame, detail }
 }
 
 /// The keys of a frame that are known. Of a key that is written twice the last one counts, as for clients.
@@ -94,10 +82,7 @@ impl<'de> Visitor<'de> for FrameVisitor<'de> {
         while let Some(key) = map.next_key_seed(KeySeed)? {
             match key {
                 Key::AuditLog => {
-                    let seed = ChangesSeed {
-                        text: self.text,
-                        max_changes: self.max_changes,
-                    };
+                    let seed = ChangesSeed { text: self.text, max_changes: self.max_changes };
                     known.changes = Some(map.next_value_seed(seed)?);
                 }
                 Key::Ack => known.acks = Some(map.next_value_seed(CountSeed)?),

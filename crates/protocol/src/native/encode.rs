@@ -26,10 +26,7 @@ impl AuditLogFrame {
     /// A frame without entries.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            bytes: OPEN.to_vec(),
-            count: 0,
-        }
+        Self { bytes: OPEN.to_vec(), count: 0 }
     }
 
     /// Appends an entry.
@@ -123,16 +120,11 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    const SERVER: Self = Self {
-        flags: br#","id":0,"isFromRemote":true,"isSynchronized":true"#,
-        synthesized: false,
-    };
+    const SERVER: Self =
+        Self { flags: br#","id":0,"isFromRemote":true,"isSynchronized":true"#, synthesized: false };
 
     pub(super) const fn client(synthesized: bool) -> Self {
-        Self {
-            flags: br#","id":0,"isFromRemote":false,"isSynchronized":false"#,
-            synthesized,
-        }
+        Self { flags: br#","id":0,"isFromRemote":false,"isSynchronized":false"#, synthesized }
     }
 }
 

@@ -71,50 +71,29 @@ struct Entry<'a> {
 impl Entry<'_> {
     fn refuse(self, code: Code, detail: impl Into<String>, target: Option<(ByteString, RowId)>) -> Incoming {
         let raw = json::share(self.frame, self.raw).into_bytes();
-        Incoming::Refused(Refused {
-            ack: self.ack,
-            id: self.id,
-            target,
-            code,
-            detail: detail.into(),
-            raw,
-        })
+        Incoming::Refused(Refused { ack: self.ack, id: self.id, target, code, detail: detail.into(), raw })
     }
 }
 
 /// Reads the entry `raw`, which is well-formed JSON and lies in `frame`.
 pub(super) fn decode(frame: &ByteString, raw: &str) -> Incoming {
-    let mut entry = Entry {
-        frame,
-        raw,
-        ack: None,
-        id: None,
-    };
+    let mut entry = Entry { frame, raw, ack: None, id: None };
     let Some(keys) = Keys::read(raw) else {
         return entry.refuse(Code::BadEntry, "the entry is not an object", None);
     };
 
     let id_text = keys.id.and_then(json::decode_string);
     entry.id = id_text.as_deref().and_then(EntryId::parse);
-    entry.ack = id_text
-        .filter(|text| text.len() <= MAX_ACK_ID_BYTES)
-        .map(|text| json::keep(frame, text));
+    entry.ack = id_text.filter(|text| text.len() <= MAX_ACK_ID_BYTES).map(|text| json::keep(frame, text));
     let Some((id, id_spelling)) = entry.id else {
         return entry.refuse(Code::BadEntryId, "globalId is not a UUID", None);
     };
-    let Some(table) = keys
-        .table
-        .and_then(json::decode_string)
-        .filter(|name| names::is_valid_table(name))
+    let Some(table) = keys.table.and_then(json::decode_string).filter(|name| names::is_valid_table(name))
     else {
         return entry.refuse(Code::BadTableName, "tableName is not a valid table name", None);
     };
     let table = json::keep(frame, table);
-    let Some(row) = keys
-        .row
-        .and_then(json::decode_string)
-        .and_then(|text| RowId::parse(&text))
-    else {
+    let Some(row) = keys.row.and_then(json::decode_string).and_then(|text| RowId::parse(&text)) else {
         return entry.refuse(Code::BadRowId, "globalRowId is missing, empty or too long", None);
     };
     let operation = match keys.operation.and_then(json::decode_string).as_deref() {
@@ -126,20 +105,12 @@ pub(super) fn decode(frame: &ByteString, raw: &str) -> Incoming {
             let correctable =
                 read_fields(frame, &keys).map_or_else(|problem| problem.names_are_valid(), |_| true);
             let target = correctable.then_some((table, row));
-            return entry.refuse(
-                Code::BadOperation,
-                "operation is none of INSERT, UPDATE, DELETE",
-                target,
-            );
+            return entry.refuse(Code::BadOperation, "operation is none of INSERT, UPDATE, DELETE", target);
         }
     };
 
     let (fields, filter_removal) = if operation == Operation::Delete {
-        let fields = if is_link_table(&table) {
-            read_link_fields(frame, &keys)
-        } else {
-            Vec::new()
-        };
+        let fields = if is_link_table(&table) { read_link_fields(frame, &keys) } else { Vec::new() };
         (fields, names_filter_removal(&keys))
     } else {
         match read_fields(frame, &keys) {
@@ -167,11 +138,7 @@ pub(super) fn decode(frame: &ByteString, raw: &str) -> Incoming {
 
 /// A timestamp as a number or in a string.
 pub(super) fn read_timestamp(raw: &str) -> Option<i64> {
-    if raw.starts_with('"') {
-        timestamp::parse(&json::decode_string(raw)?)
-    } else {
-        timestamp::parse(raw)
-    }
+    if raw.starts_with('"') { timestamp::parse(&json::decode_string(raw)?) } else { timestamp::parse(raw) }
 }
 
 /// Text that holds an object or an array: in the entry itself or in a JSON string within it.
@@ -211,11 +178,7 @@ impl<'a> Nested<'a> {
 
     /// The text whose memory slices of this one share.
     fn base<'b>(&'b self, frame: &'b ByteString) -> &'b ByteString {
-        if let Self::Unescaped(text) = self {
-            text
-        } else {
-            frame
-        }
+        if let Self::Unescaped(text) = self { text } else { frame }
     }
 }
 
@@ -267,11 +230,7 @@ fn read_fields(frame: &ByteString, keys: &Keys<'_>) -> Result<Vec<Field>, Proble
     let names = Nested::read(keys.names, '[').ok_or(Problem::Shape("changedFieldsNames is not an array"))?;
     let mut reader = Reader::new(fields.base(frame), fields.text());
     if let Some(listed) = names.text() {
-        for name in Elements::of(listed)
-            .into_iter()
-            .flatten()
-            .filter(|name| name.starts_with('"'))
-        {
+        for name in Elements::of(listed).into_iter().flatten().filter(|name| name.starts_with('"')) {
             reader.list(name);
         }
     } else {
@@ -296,39 +255,18 @@ impl<'a> Reader<'a> {
     fn new(base: &'a ByteString, object: Option<&'a str>) -> Self {
         let mut columns = Vec::new();
         // One more than can be accepted is enough to know that there are too many.
-        for (key, value) in object
-            .and_then(Members::of)
-            .into_iter()
-            .flatten()
-            .take(MAX_COLUMNS + 1)
-        {
+        for (key, value) in object.and_then(Members::of).into_iter().flatten().take(MAX_COLUMNS + 1) {
             if columns.is_empty() {
                 columns.reserve(16);
             }
-            columns.push(Column {
-                name: decode_name(key),
-                value,
-                taken: false,
-            });
+            columns.push(Column { name: decode_name(key), value, taken: false });
         }
         let mut index = BTreeMap::new();
         if columns.len() > LINEAR_SEARCH_COLUMNS {
-            index.extend(
-                columns
-                    .iter()
-                    .enumerate()
-                    .map(|(at, column)| (column.name.clone(), at)),
-            );
+            index.extend(columns.iter().enumerate().map(|(at, column)| (column.name.clone(), at)));
         }
         let problem = (columns.len() > MAX_COLUMNS).then_some(Problem::TooMany);
-        Self {
-            base,
-            columns,
-            index,
-            listed: 0,
-            fields: Vec::new(),
-            problem,
-        }
+        Self { base, columns, index, listed: 0, fields: Vec::new(), problem }
     }
 
     /// Counts the column with this name, which is written with its quotes.
@@ -389,10 +327,7 @@ fn read_link_fields(frame: &ByteString, keys: &Keys<'_>) -> Vec<Field> {
     let end = |name: &&'static str| {
         let column = reader.columns.get(reader.find(name)?)?;
         let value = value::check(reader.base, column.value).ok()?;
-        Some(Field {
-            name: ByteString::from_static(name),
-            value,
-        })
+        Some(Field { name: ByteString::from_static(name), value })
     };
     LINK_COLUMNS.iter().filter_map(end).collect()
 }
@@ -409,10 +344,5 @@ fn names_filter_removal(keys: &Keys<'_>) -> bool {
     let Some(fields) = Nested::read(keys.fields, '{') else {
         return false;
     };
-    fields
-        .text()
-        .and_then(Members::of)
-        .into_iter()
-        .flatten()
-        .any(|(name, _)| is_marker(name))
+    fields.text().and_then(Members::of).into_iter().flatten().any(|(name, _)| is_marker(name))
 }

@@ -49,10 +49,7 @@ pub fn entry(changed: &[(&str, &str)]) -> String {
         ("tableName", "\"Person\""),
         ("operation", "\"INSERT\""),
         ("globalRowId", &row),
-        (
-            "changedFields",
-            r#"{"age":{"kind":1,"value":3},"name":{"kind":2,"value":"Al"}}"#,
-        ),
+        ("changedFields", r#"{"age":{"kind":1,"value":3},"name":{"kind":2,"value":"Al"}}"#),
         ("changedFieldsNames", r#"["age","name"]"#),
         ("timestamp", "\"\""),
     ];
@@ -62,10 +59,7 @@ pub fn entry(changed: &[(&str, &str)]) -> String {
             members.push((key, value));
         }
     }
-    let members: Vec<_> = members
-        .iter()
-        .map(|(key, value)| format!("\"{key}\":{value}"))
-        .collect();
+    let members: Vec<_> = members.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
     format!("{{{}}}", members.join(","))
 }
 
@@ -74,9 +68,5 @@ pub fn with_fields(fields: &str) -> String {
 }
 
 pub fn fields(change: &Change) -> Vec<(&str, &str)> {
-    change
-        .fields
-        .iter()
-        .map(|field| (&*field.name, str::from_utf8(&field.value).unwrap()))
-        .collect()
+    change.fields.iter().map(|field| (&*field.name, str::from_utf8(&field.value).unwrap())).collect()
 }

@@ -25,39 +25,19 @@ fn create_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
     let inserted = execute(
         connection,
         sql,
-        params![
-            user.id.0,
-            user.email,
-            user.full_name,
-            user.password_hash,
-            user.created_us
-        ],
+        params![user.id.0, user.email, user.full_name, user.password_hash, user.created_us],
     )?;
-    if inserted == 0 {
-        Err(StoreError::Conflict("user"))
-    } else {
-        Ok(())
-    }
+    if inserted == 0 { Err(StoreError::Conflict("user")) } else { Ok(()) }
 }
 
 /// The user with this e-mail address.
 fn user_by_email(connection: &Connection, email: &str) -> Result<Option<User>, StoreError> {
-    one(
-        connection,
-        &format!("SELECT {USER_COLUMNS} FROM users WHERE email = ?1"),
-        params![email],
-        user,
-    )
+    one(connection, &format!("SELECT {USER_COLUMNS} FROM users WHERE email = ?1"), params![email], user)
 }
 
 /// The user with this id.
 fn user_by_id(connection: &Connection, id: UserId) -> Result<Option<User>, StoreError> {
-    one(
-        connection,
-        &format!("SELECT {USER_COLUMNS} FROM users WHERE id = ?1"),
-        params![id.0],
-        user,
-    )
+    one(connection, &format!("SELECT {USER_COLUMNS} FROM users WHERE id = ?1"), params![id.0], user)
 }
 
 /// Replaces a password hash.
@@ -68,11 +48,7 @@ fn set_password_hash(connection: &Connection, id: UserId, hash: &str) -> Result<
 
 /// Removes a user and their sessions. Does not rely on `foreign_keys`, which each connection may set or not.
 fn delete_user(connection: &Connection, id: UserId) -> Result<bool, StoreError> {
-    execute(
-        connection,
-        "DELETE FROM sessions WHERE user_id = ?1",
-        params![id.0],
-    )?;
+    execute(connection, "DELETE FROM sessions WHERE user_id = ?1", params![id.0])?;
     execute(connection, "DELETE FROM users WHERE id = ?1", params![id.0]).map(|deleted| deleted > 0)
 }
 
@@ -109,28 +85,16 @@ fn create_session(connection: &Connection, session: &Session) -> Result<bool, St
             session.address,
         ],
     )?;
-    if inserted == 0 {
-        Err(StoreError::Conflict("session"))
-    } else {
-        Ok(true)
-    }
+    if inserted == 0 { Err(StoreError::Conflict("session")) } else { Ok(true) }
 }
 
 /// The session with this id.
 fn session_by_id(connection: &Connection, id: SessionId) -> Result<Option<Session>, StoreError> {
-    one(
-        connection,
-        &format!("SELECT {SESSION_COLUMNS} FROM sessions WHERE id = ?1"),
-        params![id.0],
-        session,
-    )
+    one(connection, &format!("SELECT {SESSION_COLUMNS} FROM sessions WHERE id = ?1"), params![id.0], session)
 }
 
 /// The session with this token hash.
-fn session_by_token_hash(
-    connection: &Connection,
-    hash: TokenHash,
-) -> Result<Option<Session>, StoreError> {
+fn session_by_token_hash(connection: &Connection, hash: TokenHash) -> Result<Option<Session>, StoreError> {
     let sql = format!("SELECT {SESSION_COLUMNS} FROM sessions WHERE token_hash = ?1");
     one(connection, &sql, params![hash.0], session)
 }
@@ -141,19 +105,9 @@ fn rotate_refresh(connection: &Connection, rotation: &RefreshRotation) -> Result
                SET previous_refresh_hash = refresh_hash, refresh_hash = ?3, rotated_us = ?4, expires_us = ?5,
                    last_used_us = max(last_used_us, ?4)
                WHERE id = ?1 AND refresh_hash = ?2 AND revoked_us IS NULL AND expires_us > ?4";
-    let RefreshRotation {
-        session,
-        current,
-        next,
-        now_us,
-        expires_us,
-    } = rotation;
-    execute(
-        connection,
-        sql,
-        params![session.0, current.0, next.0, now_us, expires_us],
-    )
-    .map(|changed| changed > 0)
+    let RefreshRotation { session, current, next, now_us, expires_us } = rotation;
+    execute(connection, sql, params![session.0, current.0, next.0, now_us, expires_us])
+        .map(|changed| changed > 0)
 }
 
 /// Revokes a session that is not yet revoked.
@@ -189,11 +143,7 @@ fn list_sessions(connection: &Connection, user: UserId, limit: u32) -> Result<Ve
 }
 
 /// Removes sessions that ended before `before_us`.
-fn delete_expired_sessions(
-    connection: &Connection,
-    before_us: i64,
-    limit: u32,
-) -> Result<u64, StoreError> {
+fn delete_expired_sessions(connection: &Connection, before_us: i64, limit: u32) -> Result<u64, StoreError> {
     // The expression is that of the index `sessions_by_end`, letter by letter, or SQLite would scan the table.
     let sql = "DELETE FROM sessions WHERE id IN (
                    SELECT id FROM sessions
@@ -214,10 +164,7 @@ fn one<T>(
     read: impl FnOnce(&Row<'_>) -> Result<T, StoreError>,
 ) -> Result<Option<T>, StoreError> {
     let mut select = connection.prepare_cached(sql)?;
-    select
-        .query_row(values, |row| Ok(read(row)))
-        .optional()?
-        .transpose()
+    select.query_row(values, |row| Ok(read(row))).optional()?.transpose()
 }
 
 fn user(row: &Row<'_>) -> Result<User, StoreError> {
@@ -232,10 +179,7 @@ fn user(row: &Row<'_>) -> Result<User, StoreError> {
 }
 
 fn session(row: &Row<'_>) -> Result<Session, StoreError> {
-    let columns = Columns {
-        table: "sessions",
-        row,
-    };
+    let columns = Columns { table: "sessions", row };
     Ok(Session {
         id: SessionId(columns.bytes("id")?),
         user: UserId(columns.bytes("user_id")?),
@@ -275,11 +219,7 @@ impl Columns<'_, '_> {
             }
             _ => "?".to_owned(),
         };
-        StoreError::Corrupt {
-            table: self.table,
-            column,
-            row,
-        }
+        StoreError::Corrupt { table: self.table, column, row }
     }
 
     fn maybe_bytes<const N: usize>(&self, column: &'static str) -> Result<Option<[u8; N]>, StoreError> {
@@ -309,9 +249,9 @@ impl Columns<'_, '_> {
     fn text(&self, column: &'static str) -> Result<Option<String>, StoreError> {
         match self.value(column)? {
             ValueRef::Null => Ok(None),
-            ValueRef::Text(text) => String::from_utf8(text.to_vec())
-                .map(Some)
-                .map_err(|_| self.corrupt(column)),
+            ValueRef::Text(text) => {
+                String::from_utf8(text.to_vec()).map(Some).map_err(|_| self.corrupt(column))
+            }
             _ => Err(self.corrupt(column)),
         }
     }
@@ -394,7 +334,8 @@ mod tests {
 
     fn open(path: &std::path::Path) -> SqliteStore {
         let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
-        SqliteStore::open(path, SqliteOptions::default(), Arc::new(Nobody), clock, random).expect("a new file opens")
+        SqliteStore::open(path, SqliteOptions::default(), Arc::new(Nobody), clock, random)
+            .expect("a new file opens")
     }
 
     #[tokio::test]
@@ -444,7 +385,9 @@ mod tests {
             user_by_id(&connection, UserId([7; 16])),
             Err(StoreError::Corrupt { table: "users", column: "email", row: row.clone() })
         );
-        let insert = format!("INSERT INTO sessions VALUES ({id}, {id}, 1, {id}, {id}, NULL, NULL, 1, 1, 1, NULL, NULL, NULL)");
+        let insert = format!(
+            "INSERT INTO sessions VALUES ({id}, {id}, 1, {id}, {id}, NULL, NULL, 1, 1, 1, NULL, NULL, NULL)"
+        );
         store(&insert);
         let read = || session_by_id(&connection, SessionId([7; 16]));
         let corrupt = |column| Err(StoreError::Corrupt { table: "sessions", column, row: row.clone() });

@@ -63,7 +63,12 @@ impl Group {
     ///
     /// # Errors
     /// What the database says, or that the space is full.
-    pub fn upload(&mut self, connection: &Connection, upload: &mut Upload, now_us: i64) -> Result<Effects, StoreError> {
+    pub fn upload(
+        &mut self,
+        connection: &Connection,
+        upload: &mut Upload,
+        now_us: i64,
+    ) -> Result<Effects, StoreError> {
         let no = upload.space.no;
         let before = self.heads.get(connection, no)?;
         let result = in_savepoint(connection, || {

@@ -4,12 +4,13 @@ mod accounts;
 mod group;
 mod open;
 mod readers;
-pub mod spaces;
 mod space_store;
+pub mod spaces;
 mod verdict;
 mod wal;
 mod writer;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -18,9 +19,9 @@ use lattice_engine::{MintKey, Rules};
 use rusqlite::{Connection, Transaction};
 use tokio::sync::mpsc;
 
+use crate::StoreError;
 use crate::spaces::CommitSink;
 use crate::time::{Clock, Random};
-use crate::StoreError;
 
 pub use group::Group;
 pub use open::{Identity, OpenError, open_connection, prepare};
@@ -54,6 +55,8 @@ pub struct SqliteStore {
 struct Inner {
     jobs: mpsc::Sender<Box<dyn Job>>,
     readers: Readers,
+    /// Held as long as the store lives.
+    _lock: File,
     identity: Identity,
     new_space_rules: Rules,
     clock: Arc<dyn Clock>,
@@ -76,6 +79,7 @@ impl SqliteStore {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenError> {
+        let lock = open::lock(path)?;
         let mut connection = open_connection(path)?;
         let identity = prepare(&mut connection, &*random)?;
         let readers = Readers::open(path, options.readers.max(1))?;
@@ -85,6 +89,7 @@ impl SqliteStore {
         let inner = Inner {
             jobs,
             readers,
+            _lock: lock,
             identity,
             new_space_rules: options.new_space_rules,
             clock,

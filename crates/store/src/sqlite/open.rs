@@ -1,5 +1,6 @@
 //! Opening a database file: settings, whose file it is, schema migrations, and the secrets it holds.
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
 
 use lattice_engine::MintKey;
@@ -40,7 +41,9 @@ pub enum OpenError {
     #[error("{0} is a database of another program; choose another DATABASE_URL")]
     Foreign(String),
     /// It was written by a newer version.
-    #[error("the database {0} was written by a newer version of lattice-server; run that version, or restore a backup")]
+    #[error(
+        "the database {0} was written by a newer version of lattice-server; run that version, or restore a backup"
+    )]
     Newer(String),
     /// It failed.
     #[error("the database failed while it was opened: {0}")]
@@ -70,7 +73,9 @@ pub fn open_connection(path: &Path) -> Result<Connection, OpenError> {
     let shown = path.display().to_string();
     let connection = Connection::open(path).map_err(|error| unusable(&shown, &error))?;
     connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
-    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(|e| unusable(&shown, &e))?;
+    let id: i32 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(|e| unusable(&shown, &e))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if id != APPLICATION_ID && (id != 0 || tables > 0) {
         return Err(OpenError::Foreign(shown));
@@ -81,8 +86,25 @@ pub fn open_connection(path: &Path) -> Result<Connection, OpenError> {
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(128);
-    connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(|error| unusable(&shown, &error))?;
+    connection
+        .pragma_update(None, "application_id", APPLICATION_ID)
+        .map_err(|error| unusable(&shown, &error))?;
     Ok(connection)
+}
+
+/// Takes the database for this process, as long as the returned file is open. Counters are cached, so a second process
+/// would give out the same seqs.
+pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
+    let shown = path.display().to_string();
+    let unusable = |error: std::io::Error| OpenError::Unusable { path: shown.clone(), reason: error.to_string() };
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = File::options().create(true).truncate(false).write(true).open(name).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(shown)),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
+    }
 }
 
 /// Opens a connection that only reads.

@@ -68,12 +68,20 @@ impl SpaceStore for SqliteStore {
         })
     }
 
-    fn pull<'a>(&'a self, space: &'a Space, request: &'a PullRequest) -> BoxFuture<'a, Result<PullData, StoreError>> {
+    fn pull<'a>(
+        &'a self,
+        space: &'a Space,
+        request: &'a PullRequest,
+    ) -> BoxFuture<'a, Result<PullData, StoreError>> {
         let (no, request) = (space.no, request.clone());
         Box::pin(self.read(move |connection| spaces::pull(connection, no, &request)))
     }
 
-    fn receipt<'a>(&'a self, space: &'a Space, id: EntryId) -> BoxFuture<'a, Result<Option<Receipt>, StoreError>> {
+    fn receipt<'a>(
+        &'a self,
+        space: &'a Space,
+        id: EntryId,
+    ) -> BoxFuture<'a, Result<Option<Receipt>, StoreError>> {
         let no = space.no;
         Box::pin(self.read(move |connection| spaces::receipt(connection, no, id)))
     }

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use lattice_engine::{
-    Corrected, Effects, LogRecord, Needs, PairKey, PairWrite, PullData, PullRequest, Receipt, Row, RowRef, RowWrite, Seq,
-    SpaceHead, WriterId,
-};
 use lattice_engine::mutation::Mutation;
+use lattice_engine::{
+    Corrected, Effects, LogRecord, Needs, PairKey, PairWrite, PullData, PullRequest, Receipt, Row, RowRef,
+    RowWrite, Seq, SpaceHead, WriterId,
+};
 use lattice_protocol::{EntryId, RowKey, Spelling};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -62,7 +62,8 @@ pub fn head(connection: &Connection, space: u32) -> Result<SpaceHead, StoreError
 
 /// Stores the counters of a space.
 pub(crate) fn set_head(connection: &Connection, space: u32, head: SpaceHead) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached("UPDATE space SET head = ?2, arrival_us = ?3 WHERE no = ?1")?;
+    let mut statement =
+        connection.prepare_cached("UPDATE space SET head = ?2, arrival_us = ?3 WHERE no = ?1")?;
     statement.execute(params![space, head.seq as i64, head.arrival_us])?;
     Ok(())
 }
@@ -84,15 +85,20 @@ pub fn row(connection: &Connection, space: u32, reference: &RowRef) -> Result<Op
                WHERE row_key.space = ?1 AND row_key.key = ?2 AND row_key.name = ?3";
     let mut statement = connection.prepare_cached(sql)?;
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?)));
-    let found = statement.query_row(params![space, key_bytes(&reference.key), &*reference.table], read).optional()?;
+    let found =
+        statement.query_row(params![space, key_bytes(&reference.key), &*reference.table], read).optional()?;
     found.map(|(place, state)| Row::decode(&state).map_err(|_| corrupt("row", "state", place))).transpose()
 }
 
 /// The live row of a pair: `None` when the pair was never linked, `Some(None)` when it is not now.
 fn pair(connection: &Connection, space: u32, pair: PairKey) -> Result<Option<Option<RowRef>>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT key, name FROM pair WHERE space = ?1 AND pair = ?2")?;
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Option<String>>(1)?));
-    let Some((key, name)) = statement.query_row(params![space, pair.0], read).optional()? else { return Ok(None) };
+    let mut statement =
+        connection.prepare_cached("SELECT key, name FROM pair WHERE space = ?1 AND pair = ?2")?;
+    let read =
+        |row: &rusqlite::Row<'_>| Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Option<String>>(1)?));
+    let Some((key, name)) = statement.query_row(params![space, pair.0], read).optional()? else {
+        return Ok(None);
+    };
     let (Some(key), Some(name)) = (key, name) else { return Ok(Some(None)) };
     let key = key_from_bytes(&key).ok_or_else(|| corrupt("pair", "key", format!("{pair:?}")))?;
     Ok(Some(Some(RowRef { table: ByteString::from(name), key })))
@@ -124,7 +130,12 @@ pub(crate) fn supply(
 }
 
 /// Stores what an upload does, its counters excepted.
-pub(crate) fn store(connection: &Connection, space: u32, writer: WriterId, effects: &Effects) -> Result<(), StoreError> {
+pub(crate) fn store(
+    connection: &Connection,
+    space: u32,
+    writer: WriterId,
+    effects: &Effects,
+) -> Result<(), StoreError> {
     store_log(connection, space, writer, &effects.log)?;
     store_rows(connection, space, &effects.rows)?;
     for PairWrite { pair, keeper } in &effects.pairs {
@@ -137,7 +148,12 @@ pub(crate) fn store(connection: &Connection, space: u32, writer: WriterId, effec
     Ok(())
 }
 
-fn store_log(connection: &Connection, space: u32, writer: WriterId, log: &[LogRecord]) -> Result<(), StoreError> {
+fn store_log(
+    connection: &Connection,
+    space: u32,
+    writer: WriterId,
+    log: &[LogRecord],
+) -> Result<(), StoreError> {
     let sql = "INSERT INTO entry (place, space, id, spelling, writer, verdict, clamped, time_us, arrived_us, content)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     let mut statement = connection.prepare_cached(sql)?;
@@ -164,8 +180,8 @@ fn store_rows(connection: &Connection, space: u32, rows: &[RowWrite]) -> Result<
     let mut insert_key =
         connection.prepare_cached("INSERT INTO row_key (space, key, name, place) VALUES (?1, ?2, ?3, ?4)")?;
     let mut update = connection.prepare_cached("UPDATE row SET place = ?2, state = ?3 WHERE place = ?1")?;
-    let mut update_key =
-        connection.prepare_cached("UPDATE row_key SET place = ?4 WHERE space = ?1 AND key = ?2 AND name = ?3")?;
+    let mut update_key = connection
+        .prepare_cached("UPDATE row_key SET place = ?4 WHERE space = ?1 AND key = ?2 AND name = ?3")?;
     for RowWrite { stored_at, row } in rows {
         state.clear();
         row.encode(&mut state);
@@ -221,7 +237,8 @@ pub fn pull(connection: &Connection, space: u32, request: &PullRequest) -> Resul
             Some(keeper) => row(connection, space, &keeper)?,
             None => None,
         };
-        let size = |row: &Row| row.fields.iter().map(|field| field.value.len() + field.name.len()).sum::<usize>();
+        let size =
+            |row: &Row| row.fields.iter().map(|field| field.value.len() + field.name.len()).sum::<usize>();
         bytes += found.as_ref().map_or(0, size) + keeper.as_ref().map_or(0, size);
         corrected.push(Corrected { row: found, keeper });
     }
@@ -237,7 +254,9 @@ fn page(connection: &Connection, space: u32, request: &PullRequest) -> Result<(V
     let (mut buffer, mut ends, mut more) = (Vec::new(), Vec::new(), false);
     while let Some(row) = found.next()? {
         let state = row.get_ref(1)?.as_blob().map_err(|_| corrupt("row", "state", "a page"))?;
-        if ends.len() >= request.max_rows || (!ends.is_empty() && buffer.len() + state.len() > request.max_bytes) {
+        if ends.len() >= request.max_rows
+            || (!ends.is_empty() && buffer.len() + state.len() > request.max_bytes)
+        {
             more = true;
             break;
         }
@@ -254,7 +273,12 @@ fn page(connection: &Connection, space: u32, request: &PullRequest) -> Result<(V
 }
 
 /// Lines of the audit log after `after`, in order.
-pub fn audit(connection: &Connection, space: u32, after: Seq, max_lines: usize) -> Result<Vec<AuditLine>, StoreError> {
+pub fn audit(
+    connection: &Connection,
+    space: u32,
+    after: Seq,
+    max_lines: usize,
+) -> Result<Vec<AuditLine>, StoreError> {
     let sql = "SELECT entry.place, entry.id, entry.spelling, entry.writer, entry.verdict, entry.clamped, entry.time_us,
                       entry.arrived_us, entry.content, writer.user
                FROM entry LEFT JOIN writer ON writer.id = entry.writer
@@ -265,7 +289,8 @@ pub fn audit(connection: &Connection, space: u32, after: Seq, max_lines: usize) 
     let mut lines = Vec::new();
     while let Some(row) = found.next()? {
         let place: i64 = row.get(0)?;
-        let verdict = verdict::from_text(row.get_ref(4)?.as_str().map_err(|_| corrupt("entry", "verdict", place))?);
+        let verdict =
+            verdict::from_text(row.get_ref(4)?.as_str().map_err(|_| corrupt("entry", "verdict", place))?);
         lines.push(AuditLine {
             record: LogRecord {
                 seq: seq_of(place),

@@ -25,7 +25,10 @@ impl Checkpointer {
         let thread = std::thread::Builder::new()
             .name("lattice-checkpoint".into())
             .spawn(move || run(&connection, &waiting))
-            .map_err(|error| OpenError::Unusable { path: name.display().to_string(), reason: error.to_string() })?;
+            .map_err(|error| OpenError::Unusable {
+                path: name.display().to_string(),
+                reason: error.to_string(),
+            })?;
         Ok(Self { wake, thread: Some(thread) })
     }
 

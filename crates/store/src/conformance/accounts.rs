@@ -1,0 +1,386 @@
+//! Accounts and sessions.
+//!
+//! The suite makes its own users under addresses that nobody else has, so it may run on a store that holds others.
+
+use std::sync::Arc;
+
+use crate::StoreError;
+use crate::accounts::{
+    AccountStore, RefreshRotation, Session, SessionId, SessionKind, TokenHash, User, UserId,
+};
+use crate::time::{Random, SystemRandom, random_id};
+
+/// What a call answers; it must not fail.
+macro_rules! ok {
+    ($call:expr) => {
+        $call.await.expect("the store answers")
+    };
+}
+
+const START_US: i64 = 1_700_000_000_000_000;
+const HOUR_US: i64 = 3_600_000_000;
+
+/// Calls every method of the store, deletes and races included.
+///
+/// # Panics
+/// When the store breaks a promise.
+pub async fn accounts(store: &dyn AccountStore) {
+    users(store).await;
+    password_hashes(store).await;
+    sessions(store).await;
+    sessions_conflict(store).await;
+    refresh_rotates_by_compare_and_swap(store).await;
+    dead_sessions_do_not_rotate(store).await;
+    revocation(store).await;
+    touching(store).await;
+    listing(store).await;
+    deleting_users(store).await;
+    expired_sessions_are_deleted(store).await;
+    racing_users(store).await;
+    racing_rotations(store).await;
+    racing_revocations(store).await;
+}
+
+fn hash() -> TokenHash {
+    let mut bytes = [0_u8; 32];
+    SystemRandom.fill(&mut bytes);
+    TokenHash(bytes)
+}
+
+fn new_user() -> User {
+    let id = UserId(random_id(&SystemRandom));
+    User {
+        id,
+        email: format!("{id}@conformance.test"),
+        full_name: Some("Zoë O'Neil \u{1f600}".to_owned()),
+        password_hash: Some("$argon2id$…".to_owned()),
+        created_us: START_US,
+    }
+}
+
+fn new_session(user: UserId, kind: SessionKind) -> Session {
+    Session {
+        id: SessionId(random_id(&SystemRandom)),
+        user,
+        kind,
+        token_hash: hash(),
+        refresh_hash: (kind == SessionKind::Access).then(hash),
+        previous_refresh_hash: None,
+        rotated_us: None,
+        expires_us: START_US + HOUR_US,
+        created_us: START_US,
+        last_used_us: START_US,
+        revoked_us: None,
+        user_agent: Some("Trip/3.1 (iPhone; ü)".to_owned()),
+        address: Some("2001:db8::7".to_owned()),
+    }
+}
+
+async fn with_user(store: &dyn AccountStore) -> User {
+    let user = new_user();
+    store.create_user(user.clone()).await.expect("a new user is kept");
+    user
+}
+
+async fn with_session(store: &dyn AccountStore, user: UserId, kind: SessionKind) -> Session {
+    let session = new_session(user, kind);
+    assert!(store.create_session(session.clone()).await.expect("a new session is kept"));
+    session
+}
+
+async fn stored(store: &dyn AccountStore, id: SessionId) -> Session {
+    store.session_by_id(id).await.expect("sessions can be read").expect("the session is there")
+}
+
+fn is_conflict<T>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Conflict(_)))
+}
+
+async fn users(store: &dyn AccountStore) {
+    let unknown = new_user();
+    assert_eq!(ok!(store.user_by_id(unknown.id)), None);
+    assert_eq!(ok!(store.user_by_email(&unknown.email)), None);
+
+    let user = with_user(store).await;
+    assert_eq!(ok!(store.user_by_id(user.id)), Some(user.clone()));
+    assert_eq!(ok!(store.user_by_email(&user.email)), Some(user.clone()));
+    // Addresses are compared as they are: whoever calls normalises them.
+    assert_eq!(ok!(store.user_by_email(&user.email.to_uppercase())), None);
+    assert_eq!(ok!(store.user_by_email("' OR 1=1 --")), None);
+
+    let same_email = User { email: user.email.clone(), ..new_user() };
+    assert!(is_conflict(&store.create_user(same_email.clone()).await));
+    assert_eq!(ok!(store.user_by_id(same_email.id)), None, "a refused user is not kept");
+    let same_id = User { id: user.id, ..new_user() };
+    assert!(is_conflict(&store.create_user(same_id).await));
+    assert_eq!(ok!(store.user_by_id(user.id)), Some(user), "the first one is unchanged");
+
+    let bare = User { full_name: None, password_hash: None, ..new_user() };
+    store.create_user(bare.clone()).await.expect("name and password are optional");
+    assert_eq!(ok!(store.user_by_id(bare.id)), Some(bare));
+}
+
+async fn password_hashes(store: &dyn AccountStore) {
+    let (user, other) = (with_user(store).await, with_user(store).await);
+    assert!(ok!(store.set_password_hash(user.id, "$other".to_owned())));
+    let changed = User { password_hash: Some("$other".to_owned()), ..user.clone() };
+    assert_eq!(ok!(store.user_by_id(user.id)), Some(changed));
+    assert_eq!(ok!(store.user_by_id(other.id)), Some(other), "nobody else's changed");
+    assert!(!ok!(store.set_password_hash(new_user().id, "$other".to_owned())));
+}
+
+async fn sessions(store: &dyn AccountStore) {
+    let user = with_user(store).await;
+    for kind in [SessionKind::Access, SessionKind::Device] {
+        let session = with_session(store, user.id, kind).await;
+        assert_eq!(ok!(store.session_by_id(session.id)), Some(session.clone()));
+        assert_eq!(ok!(store.session_by_token_hash(session.token_hash)), Some(session));
+    }
+    let bare = Session { user_agent: None, address: None, ..new_session(user.id, SessionKind::Device) };
+    assert!(ok!(store.create_session(bare.clone())));
+    assert_eq!(stored(store, bare.id).await, bare);
+    let mut full = new_session(user.id, SessionKind::Access);
+    (full.previous_refresh_hash, full.rotated_us, full.revoked_us) =
+        (Some(hash()), Some(START_US + 1), Some(START_US + 2));
+    assert!(ok!(store.create_session(full.clone())));
+    assert_eq!(stored(store, full.id).await, full);
+
+    assert_eq!(ok!(store.session_by_id(SessionId([7; 16]))), None);
+    assert_eq!(ok!(store.session_by_token_hash(hash())), None);
+}
+
+async fn sessions_conflict(store: &dyn AccountStore) {
+    let user = with_user(store).await;
+    let session = with_session(store, user.id, SessionKind::Device).await;
+    let same_token = Session { token_hash: session.token_hash, ..new_session(user.id, SessionKind::Device) };
+    assert!(is_conflict(&store.create_session(same_token.clone()).await));
+    assert_eq!(ok!(store.session_by_id(same_token.id)), None);
+    let same_id = Session { id: session.id, ..new_session(user.id, SessionKind::Access) };
+    assert!(is_conflict(&store.create_session(same_id).await));
+    assert_eq!(stored(store, session.id).await, session);
+
+    let orphan = new_session(new_user().id, SessionKind::Access);
+    assert!(!ok!(store.create_session(orphan.clone())), "no session without its user");
+    assert_eq!(ok!(store.session_by_id(orphan.id)), None);
+}
+
+fn rotation(session: &Session, current: TokenHash) -> RefreshRotation {
+    RefreshRotation {
+        session: session.id,
+        current,
+        next: hash(),
+        now_us: START_US + 1_000,
+        expires_us: START_US + 2 * HOUR_US,
+    }
+}
+
+async fn refresh_rotates_by_compare_and_swap(store: &dyn AccountStore) {
+    let user = with_user(store).await;
+    let session = with_session(store, user.id, SessionKind::Access).await;
+    let other = with_session(store, user.id, SessionKind::Access).await;
+    let first = session.refresh_hash.expect("an access session has one");
+
+    let wrong = rotation(&session, hash());
+    assert!(!ok!(store.rotate_refresh(wrong)));
+    assert_eq!(stored(store, session.id).await, session, "a wrong hash changes nothing");
+    let of_another = rotation(&session, other.refresh_hash.expect("an access session has one"));
+    assert!(!ok!(store.rotate_refresh(of_another)));
+
+    let once = rotation(&session, first);
+    assert!(ok!(store.rotate_refresh(once)));
+    let rotated = Session {
+        refresh_hash: Some(once.next),
+        previous_refresh_hash: Some(first),
+        rotated_us: Some(once.now_us),
+        expires_us: once.expires_us,
+        last_used_us: once.now_us,
+        ..session.clone()
+    };
+    assert_eq!(stored(store, session.id).await, rotated);
+    assert!(!ok!(store.rotate_refresh(rotation(&session, first))), "the old one is spent");
+    assert_eq!(stored(store, session.id).await, rotated);
+
+    let twice = rotation(&session, once.next);
+    assert!(ok!(store.rotate_refresh(twice)));
+    let after = stored(store, session.id).await;
+    assert_eq!((after.refresh_hash, after.previous_refresh_hash), (Some(twice.next), Some(once.next)));
+    assert_eq!(stored(store, other.id).await, other, "nobody else's changed");
+    assert_eq!(
+        ok!(store.session_by_token_hash(session.token_hash)),
+        Some(after),
+        "the session is still found by the part that stays"
+    );
+}
+
+async fn dead_sessions_do_not_rotate(store: &dyn AccountStore) {
+    let user = with_user(store).await;
+    let expired = with_session(store, user.id, SessionKind::Access).await;
+    let late = RefreshRotation {
+        now_us: expired.expires_us,
+        ..rotation(&expired, expired.refresh_hash.expect("an access session has one"))
+    };
+    assert!(!ok!(store.rotate_refresh(late)), "expired at the very microsecond");
+    assert!(ok!(store.rotate_refresh(RefreshRotation { now_us: expired.expires_us - 1, ..late })));
+
+    let revoked = with_session(store, user.id, SessionKind::Access).await;
+    assert!(ok!(store.revoke_session(revoked.id, START_US)));
+    let current = revoked.refresh_hash.expect("an access session has one");
+    assert!(!ok!(store.rotate_refresh(rotation(&revoked, current))));
+
+    let device = with_session(store, user.id, SessionKind::Device).await;
+    assert!(!ok!(store.rotate_refresh(rotation(&device, device.token_hash))));
+    assert_eq!(stored(store, device.id).await, device);
+}
+
+async fn revocation(store: &dyn AccountStore) {
+    let (user, other) = (with_user(store).await, with_user(store).await);
+    let session = with_session(store, user.id, SessionKind::Device).await;
+    let second = with_session(store, user.id, SessionKind::Access).await;
+    let third = with_session(store, user.id, SessionKind::Access).await;
+    let foreign = with_session(store, other.id, SessionKind::Access).await;
+
+    assert!(!ok!(store.revoke_session(SessionId([8; 16]), START_US)));
+    assert!(ok!(store.revoke_session(session.id, START_US + 5)));
+    assert!(!ok!(store.revoke_session(session.id, START_US + 9)), "revoked once");
+    assert_eq!(stored(store, session.id).await.revoked_us, Some(START_US + 5));
+    assert_eq!(stored(store, second.id).await.revoked_us, None);
+
+    assert_eq!(ok!(store.revoke_all_sessions(user.id, START_US + 7)), 2);
+    assert_eq!(ok!(store.revoke_all_sessions(user.id, START_US + 8)), 0);
+    assert_eq!(stored(store, session.id).await.revoked_us, Some(START_US + 5), "the first time stays");
+    for revoked in [&second, &third] {
+        assert_eq!(stored(store, revoked.id).await.revoked_us, Some(START_US + 7));
+    }
+    assert_eq!(stored(store, foreign.id).await, foreign, "another user's session lives on");
+    assert_eq!(ok!(store.revoke_all_sessions(new_user().id, START_US)), 0);
+}
+
+async fn touching(store: &dyn AccountStore) {
+    let user = with_user(store).await;
+    let session = with_session(store, user.id, SessionKind::Device).await;
+    ok!(store.touch_session(session.id, START_US + 50));
+    assert_eq!(stored(store, session.id).await, Session { last_used_us: START_US + 50, ..session.clone() });
+    ok!(store.touch_session(session.id, START_US + 20));
+    assert_eq!(stored(store, session.id).await.last_used_us, START_US + 50, "time does not go back");
+    store.touch_session(SessionId([9; 16]), START_US).await.expect("touching nothing is no error");
+}
+
+async fn listing(store: &dyn AccountStore) {
+    let (user, other) = (with_user(store).await, with_user(store).await);
+    assert_eq!(ok!(store.list_sessions(user.id, 10)), []);
+    let mut made = Vec::new();
+    for age_us in [30, 10, 20] {
+        let session = Session { created_us: START_US - age_us, ..new_session(user.id, SessionKind::Access) };
+        assert!(ok!(store.create_session(session.clone())));
+        made.push(session);
+    }
+    with_session(store, other.id, SessionKind::Access).await;
+    assert!(ok!(store.revoke_session(made[1].id, START_US)));
+    made[1].revoked_us = Some(START_US);
+
+    made.sort_by_key(|session| -session.created_us);
+    assert_eq!(ok!(store.list_sessions(user.id, 10)), made);
+    assert_eq!(ok!(store.list_sessions(user.id, 2)), made[..2]);
+    assert_eq!(ok!(store.list_sessions(user.id, 0)), []);
+}
+
+async fn deleting_users(store: &dyn AccountStore) {
+    let (user, other) = (with_user(store).await, with_user(store).await);
+    let session = with_session(store, user.id, SessionKind::Device).await;
+    let foreign = with_session(store, other.id, SessionKind::Device).await;
+
+    assert!(ok!(store.delete_user(user.id)));
+    assert!(!ok!(store.delete_user(user.id)));
+    assert_eq!(ok!(store.user_by_id(user.id)), None);
+    assert_eq!(ok!(store.user_by_email(&user.email)), None);
+    assert_eq!(ok!(store.session_by_id(session.id)), None);
+    assert_eq!(ok!(store.session_by_token_hash(session.token_hash)), None);
+    assert_eq!(stored(store, foreign.id).await, foreign);
+    assert_eq!(ok!(store.user_by_id(other.id)), Some(other));
+
+    let again = User { email: user.email, ..new_user() };
+    store.create_user(again.clone()).await.expect("the address is free again");
+    assert_eq!(ok!(store.list_sessions(again.id, 10)), []);
+}
+
+async fn expired_sessions_are_deleted(store: &dyn AccountStore) {
+    // Years before anything else here, so that sessions of others are out of reach.
+    let long_ago_us = START_US / 2;
+    let user = with_user(store).await;
+    let ends_at = async |expires_us: i64, revoked_us: Option<i64>| {
+        let session = Session { expires_us, revoked_us, ..new_session(user.id, SessionKind::Access) };
+        assert!(ok!(store.create_session(session.clone())));
+        session.id
+    };
+    let expired = ends_at(long_ago_us - 1, None).await;
+    let revoked = ends_at(START_US, Some(long_ago_us - 1)).await;
+    let both = ends_at(long_ago_us - 2, Some(START_US)).await;
+    let just_expired = ends_at(long_ago_us, None).await;
+    let just_revoked = ends_at(START_US, Some(long_ago_us)).await;
+    let live = ends_at(START_US, None).await;
+
+    assert_eq!(ok!(store.delete_expired_sessions(long_ago_us - 10, 10)), 0);
+    assert_eq!(ok!(store.delete_expired_sessions(long_ago_us, 0)), 0);
+    assert_eq!(ok!(store.delete_expired_sessions(long_ago_us, 2)), 2, "at most the limit");
+    assert_eq!(ok!(store.delete_expired_sessions(long_ago_us, 2)), 1);
+    assert_eq!(ok!(store.delete_expired_sessions(long_ago_us, 2)), 0);
+    for gone in [expired, revoked, both] {
+        assert_eq!(ok!(store.session_by_id(gone)), None);
+    }
+    for kept in [just_expired, just_revoked, live] {
+        assert_eq!(stored(store, kept).await.user, user.id);
+    }
+}
+
+/// Runs calls at the same time and counts those that say they won.
+async fn winners<'a, F>(calls: impl IntoIterator<Item = F>) -> usize
+where
+    F: Future<Output = bool> + 'a,
+{
+    let mut calls: Vec<_> = calls.into_iter().map(Box::pin).collect();
+    let mut won = 0;
+    // All are polled before any is waited for, so that all are under way together.
+    std::future::poll_fn(|context| {
+        calls.retain_mut(|call| match call.as_mut().poll(context) {
+            std::task::Poll::Ready(winner) => {
+                won += usize::from(winner);
+                false
+            }
+            std::task::Poll::Pending => true,
+        });
+        if calls.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    won
+}
+
+async fn racing_users(store: &dyn AccountStore) {
+    let email: Arc<str> = new_user().email.into();
+    let signups = (0..8).map(|_| async {
+        match store.create_user(User { email: email.to_string(), ..new_user() }).await {
+            Ok(()) => true,
+            Err(StoreError::Conflict(_)) => false,
+            Err(error) => panic!("a race is a conflict, not {error}"),
+        }
+    });
+    assert_eq!(winners(signups).await, 1, "one of those who sign up with an address gets it");
+    assert!(ok!(store.user_by_email(&email)).is_some());
+}
+
+async fn racing_rotations(store: &dyn AccountStore) {
+    let user = with_user(store).await;
+    let session = with_session(store, user.id, SessionKind::Access).await;
+    let current = session.refresh_hash.expect("an access session has one");
+    let session = &session;
+    let rotations = (0..8).map(|_| async move { ok!(store.rotate_refresh(rotation(session, current))) });
+    assert_eq!(winners(rotations).await, 1, "a refresh token is worth one rotation");
+    assert_eq!(stored(store, session.id).await.previous_refresh_hash, Some(current));
+}
+
+async fn racing_revocations(store: &dyn AccountStore) {
+    let user = with_user(store).await;
+    let session = with_session(store, user.id, SessionKind::Device).await;
+    let revocations =
+        (0..8_i64).map(|at| async move { ok!(store.revoke_session(session.id, START_US + at)) });
+    assert_eq!(winners(revocations).await, 1);
+}
