@@ -72,7 +72,10 @@ impl Config {
     /// The first setting that cannot be used.
     pub fn check(&self) -> Result<(), ConfigError> {
         let problem = if !(MIN_FRAME_BYTES..=MAX_FRAME_BYTES).contains(&self.max_frame_bytes) {
-            format!("MAX_FRAME_BYTES is {}; it must be {MIN_FRAME_BYTES} to {MAX_FRAME_BYTES}", self.max_frame_bytes)
+            format!(
+                "MAX_FRAME_BYTES is {}; it must be {MIN_FRAME_BYTES} to {MAX_FRAME_BYTES}",
+                self.max_frame_bytes
+            )
         } else if !(1..=4_096).contains(&self.max_upload_mib) {
             format!("MAX_UPLOAD_MIB is {}; it must be 1 to 4096", self.max_upload_mib)
         } else if self.max_connections == 0 || self.max_connections > 1_000_000 {
@@ -104,7 +107,9 @@ impl Config {
             Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
             _ => {
                 let scheme = url.split(':').next().unwrap_or_default();
-                Err(ConfigError(format!("DATABASE_URL starts with {scheme:?}; this version takes sqlite:PATH")))
+                Err(ConfigError(format!(
+                    "DATABASE_URL starts with {scheme:?}; this version takes sqlite:PATH"
+                )))
             }
         }
     }

@@ -135,7 +135,10 @@ impl CommitSink for Hub {
         // anyone else an entry that was not kept is read from the store.
         let alone = space.signal.receiver_count() <= 1;
         let body = if alone { Vec::new() } else { commit.visible };
-        let values = body.iter().flat_map(|(_, entry)| &entry.fields).map(|field| field.value.len() + field.name.len());
+        let values = body
+            .iter()
+            .flat_map(|(_, entry)| &entry.fields)
+            .map(|field| field.value.len() + field.name.len());
         let cost = COMMIT_OVERHEAD_BYTES * (1 + body.len()) + values.sum::<usize>();
         let frame = (!alone).then(|| Arc::new(CommitFrame { body: Mutex::new(Body::Entries(body)) }));
         {
@@ -159,7 +162,12 @@ impl LiveSpace {
     /// What follows `position` in the ring, without what `writer` wrote itself: at most `max` commits, and the position
     /// after them. `None` when the ring does not have all of it.
     #[must_use]
-    pub fn recent(&self, position: Seq, writer: WriterId, max: usize) -> Option<(Seq, Vec<Arc<CommitFrame>>)> {
+    pub fn recent(
+        &self,
+        position: Seq,
+        writer: WriterId,
+        max: usize,
+    ) -> Option<(Seq, Vec<Arc<CommitFrame>>)> {
         let ring = lock(&self.ring);
         let (mut reached, mut frames) = (position, Vec::new());
         for commit in ring.after(position)?.take(max) {

@@ -48,7 +48,9 @@ async fn run(config: &Config) -> Result<(), String> {
 fn greet(config: &Config, server: &Server) {
     let address = server.address();
     if !address.ip().is_loopback() {
-        tracing::warn!("plain HTTP on {address}: put a proxy that speaks TLS in front, or tokens travel in the open");
+        tracing::warn!(
+            "plain HTTP on {address}: put a proxy that speaks TLS in front, or tokens travel in the open"
+        );
     }
     let text = format!(
         "lattice-server {version} listens on http://{address} (data in {data})\n\

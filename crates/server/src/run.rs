@@ -65,7 +65,8 @@ fn auth_service(
         None => Keys::load_or_create(&config.data_dir, &**random),
     };
     let keys = keys.map_err(|error| StartError::Keys(error.to_string()))?;
-    let passwords = Passwords::new(PasswordCost::default()).map_err(|error| StartError::Keys(error.to_string()))?;
+    let passwords =
+        Passwords::new(PasswordCost::default()).map_err(|error| StartError::Keys(error.to_string()))?;
     let accounts = Arc::new(store.clone());
     Ok(Arc::new(AuthService::new(accounts, keys, passwords, Arc::clone(clock), Arc::clone(random))))
 }
@@ -88,11 +89,13 @@ impl Server {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         config.check()?;
         let path = config.database_path()?;
-        let folder_error = |reason| StartError::DataFolder { path: config.data_dir.display().to_string(), reason };
+        let folder_error =
+            |reason| StartError::DataFolder { path: config.data_dir.display().to_string(), reason };
         std::fs::create_dir_all(&config.data_dir).map_err(folder_error)?;
         // The address first: a second server on the same folder should say that the port is taken, not fail on a lock.
         let address = config.address();
-        let listener = TcpListener::bind(address).await.map_err(|reason| StartError::Listen { address, reason })?;
+        let listener =
+            TcpListener::bind(address).await.map_err(|reason| StartError::Listen { address, reason })?;
         let address = listener.local_addr().unwrap_or(address);
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -103,8 +106,13 @@ impl Server {
             new_space_rules: config.rules(),
             ..SqliteOptions::default()
         };
-        let store =
-            SqliteStore::open(&path, options, Arc::clone(&hub) as _, Arc::clone(&clock), Arc::clone(&random))?;
+        let store = SqliteStore::open(
+            &path,
+            options,
+            Arc::clone(&hub) as _,
+            Arc::clone(&clock),
+            Arc::clone(&random),
+        )?;
         let auth = auth_service(config, &store, &clock, &random)?;
         let max_upload_kib = config.max_upload_mib.saturating_mul(1_024);
         let tracker = TaskTracker::new();

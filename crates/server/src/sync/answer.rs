@@ -34,9 +34,10 @@ pub(super) fn ack_frame(acks: Vec<AckId>) -> Option<Bytes> {
 /// What a client is told of a refused change that has no id to acknowledge.
 pub(super) fn refusal_of(outcome: &Outcome) -> Option<Bytes> {
     match outcome {
-        Outcome { ack: None, verdict: Verdict::Rejected(code), .. } => {
-            Some(encode_rejected(*code, "one entry of the frame was refused and has no id that could be acknowledged"))
-        }
+        Outcome { ack: None, verdict: Verdict::Rejected(code), .. } => Some(encode_rejected(
+            *code,
+            "one entry of the frame was refused and has no id that could be acknowledged",
+        )),
         _ => None,
     }
 }

@@ -104,7 +104,10 @@ fn agree_on_deflate(headers: &HeaderMap) -> Option<&'static str> {
         let names: Vec<&str> = words.collect();
         let known = |word: &&str| {
             let name = word.split('=').next().unwrap_or_default().trim();
-            matches!(name, "server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits")
+            matches!(
+                name,
+                "server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits"
+            )
         };
         if names.iter().all(|word| known(&word)) {
             return Some("permessage-deflate; server_no_context_takeover; client_no_context_takeover");

@@ -203,7 +203,8 @@ impl Socket {
                 continue;
             }
             let request = self.stream.pull_request(MAX_PAGE_ROWS, MAX_PAGE_BYTES);
-            let data = self.state.store.pull(&self.space, &request).await.map_err(|error| internal(&error))?;
+            let data =
+                self.state.store.pull(&self.space, &request).await.map_err(|error| internal(&error))?;
             let delivery = self.stream.pulled(&request, data, &self.space.minter);
             frames_of(delivery, |frame| self.outbox.push(frame));
         }
@@ -234,7 +235,8 @@ impl Socket {
 
     async fn upload(&mut self, incoming: Vec<Incoming>, bytes: usize) -> Result<(), End> {
         let ids = incoming.iter().filter_map(ack_id).collect();
-        let permits = u32::try_from(bytes / 1_024 + 1).unwrap_or(u32::MAX).min(self.state.limits.max_upload_kib);
+        let permits =
+            u32::try_from(bytes / 1_024 + 1).unwrap_or(u32::MAX).min(self.state.limits.max_upload_kib);
         let permit = Arc::clone(&self.state.upload_kib).acquire_many_owned(permits).await;
         let permit = permit.map_err(|_| internal(&StoreError::Closed))?;
         let upload =
@@ -288,7 +290,10 @@ impl Socket {
         match error {
             WebSocketError::FrameTooLarge => {
                 let limit = self.state.limits.max_frame_bytes;
-                End::Close(CloseCode::Size, format!("frame_too_large: frames of at most {limit} bytes are accepted"))
+                End::Close(
+                    CloseCode::Size,
+                    format!("frame_too_large: frames of at most {limit} bytes are accepted"),
+                )
             }
             WebSocketError::InvalidUTF8 => {
                 End::Close(CloseCode::Invalid, "bad_frame: a text frame is not UTF-8".into())
@@ -355,7 +360,9 @@ fn poll_answer(
     cx: &mut Context<'_>,
 ) -> Poll<Result<Vec<lattice_engine::Outcome>, StoreError>> {
     match uploads.front_mut() {
-        Some(upload) => Pin::new(&mut upload.answer).poll(cx).map(|answer| answer.unwrap_or(Err(StoreError::Closed))),
+        Some(upload) => {
+            Pin::new(&mut upload.answer).poll(cx).map(|answer| answer.unwrap_or(Err(StoreError::Closed)))
+        }
         None => Poll::Pending,
     }
 }
