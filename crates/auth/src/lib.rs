@@ -1,1 +1,36 @@
 //! Passwords, sessions, tokens and keys of Lattice Server.
+//!
+//! [`AuthService`] is what routes and sockets call. It knows no HTTP and no driver: it keeps users and sessions in an
+//! [`AccountStore`](lattice_store::accounts::AccountStore), and takes its clock and its randomness as parameters.
+//!
+//! | token | looks like | lives | stored as |
+//! | --- | --- | --- | --- |
+//! | access | a JWT, signed by [`Keys`] | [`ACCESS_TOKEN_LIFE_S`] | not at all; its session is |
+//! | refresh | `lrt_…` | [`REFRESH_TOKEN_LIFE_S`] after its last use | SHA-256 of its two halves |
+//! | device | `ldt_…` | [`DEVICE_TOKEN_LIFE_S`] | SHA-256 |
+//!
+//! Every token belongs to a session in the store, and is worth nothing once that session is revoked.
+
+mod email;
+mod error;
+mod keys;
+mod password;
+mod service;
+#[cfg(test)]
+mod testing;
+mod token;
+
+pub use email::{MAX_EMAIL_BYTES, normalise_email};
+pub use error::AuthError;
+pub use keys::{
+    AUDIENCE, CLOCK_LEEWAY_S, Claims, ISSUER, KeyError, Keys, MIN_SECRET_BYTES, install_crypto_provider,
+};
+pub use password::{
+    MAX_CONCURRENT_HASHES, MAX_PASSWORD_BYTES, MAX_WAITING_HASHES, MIN_PASSWORD_BYTES, PasswordCost,
+    Passwords,
+};
+pub use service::{
+    ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, Identity, REFRESH_GRACE_S,
+    REFRESH_TOKEN_LIFE_S, SessionTokens,
+};
+pub use token::{DEVICE_TOKEN_PREFIX, MAX_TOKEN_BYTES, REFRESH_TOKEN_PREFIX};

@@ -21,6 +21,8 @@ use crate::{http, net};
 
 /// How long shutdown waits for clients. The whole of it stays below the 10 s that orchestrators commonly allow.
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(8);
+/// How often ended sessions are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Compressors that sockets share.
 const DEFLATE_POOL: usize = 8;
 
@@ -69,6 +71,22 @@ fn auth_service(
         Passwords::new(PasswordCost::default()).map_err(|error| StartError::Keys(error.to_string()))?;
     let accounts = Arc::new(store.clone());
     Ok(Arc::new(AuthService::new(accounts, keys, passwords, Arc::clone(clock), Arc::clone(random))))
+}
+
+/// Forgets sessions that ended long ago, until `stop` is cancelled.
+async fn sweep(auth: Arc<AuthService>, stop: CancellationToken) {
+    let mut due = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = due.tick() => {}
+        }
+        match auth.sweep().await {
+            Ok(0) => {}
+            Ok(sessions) => tracing::info!(sessions, "forgot sessions that ended long ago"),
+            Err(error) => tracing::warn!(%error, "cannot forget old sessions; it is tried again later"),
+        }
+    }
 }
 
 /// A server that listens.
@@ -131,10 +149,9 @@ impl Server {
                 max_upload_kib,
             }),
         };
-        let router = Router::new()
-            .route("/sync", get(handshake::sync))
-            .with_state(sync)
-            .merge(http::router(http::state::AppState::new(auth, Arc::new(store.clone()))));
+        let sync = Router::new().route("/sync", get(handshake::sync)).with_state(sync);
+        let state = http::state::AppState::new(Arc::clone(&auth), Arc::new(store.clone()));
+        let router = http::router(state, sync);
         let stop = CancellationToken::new();
         let accepting = tokio::spawn(net::listen::serve(
             listener,
@@ -143,6 +160,7 @@ impl Server {
             stop.clone(),
             tracker.clone(),
         ));
+        tracker.spawn(sweep(auth, stop.clone()));
         Ok(Self { address, stop, hub, tracker, store, accepting })
     }
 

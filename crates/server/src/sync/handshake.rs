@@ -109,7 +109,7 @@ fn agree_on_deflate(headers: &HeaderMap) -> Option<&'static str> {
                 "server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits"
             )
         };
-        if names.iter().all(|word| known(&word)) {
+        if names.iter().all(known) {
             return Some("permessage-deflate; server_no_context_takeover; client_no_context_takeover");
         }
     }

@@ -1,0 +1,93 @@
+//! Why a call was refused.
+
+use lattice_store::StoreError;
+
+use crate::{MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES};
+
+/// Why a call was refused. Each has a stable [`code`](Self::code) and a sentence; neither ever holds a secret.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// No account has this e-mail address, or the password is not its own: which of them is not said.
+    #[error("the e-mail address or the password is wrong")]
+    InvalidCredentials,
+    /// An account with this e-mail address exists.
+    #[error("an account with this e-mail address exists already")]
+    EmailTaken,
+    /// The password is too short or too long.
+    #[error("a password has {MIN_PASSWORD_BYTES} to {MAX_PASSWORD_BYTES} bytes")]
+    WeakPassword,
+    /// The e-mail address is none.
+    #[error("this is not an e-mail address")]
+    BadEmail,
+    /// The full name is too long or holds control characters.
+    #[error("a name has at most 200 characters, none of them a control character")]
+    BadName,
+    /// The token was good once.
+    #[error("the token has expired")]
+    TokenExpired,
+    /// The token is not one of ours.
+    #[error("the token is not valid")]
+    TokenInvalid,
+    /// The session behind the token was revoked, or its user is gone.
+    #[error("the session was revoked; log in again")]
+    SessionRevoked,
+    /// The refresh token was exchanged a moment ago, most likely by another request of the same client. The session
+    /// lives on; the token that replaced this one is to be used.
+    #[error("the refresh token was exchanged a moment ago; use the one that replaced it")]
+    RefreshSuperseded,
+    /// The refresh token was exchanged before: someone else may have it. The session is revoked.
+    #[error("the refresh token was used before; the session was revoked, log in again")]
+    RefreshReused,
+    /// Too many passwords wait to be checked.
+    #[error("the server is busy; try again shortly")]
+    Busy,
+    /// The store failed.
+    #[error("the server failed")]
+    Store(#[source] StoreError),
+    /// Something failed that should not.
+    #[error("the server failed")]
+    Internal(&'static str),
+}
+
+impl AuthError {
+    /// The error's stable name.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::EmailTaken => "email_taken",
+            Self::WeakPassword => "weak_password",
+            Self::BadEmail => "bad_email",
+            Self::BadName => "bad_name",
+            Self::TokenExpired => "token_expired",
+            Self::TokenInvalid => "token_invalid",
+            Self::SessionRevoked => "session_revoked",
+            Self::RefreshSuperseded => "refresh_superseded",
+            Self::RefreshReused => "refresh_reused",
+            Self::Busy => "busy",
+            Self::Store(_) | Self::Internal(_) => "internal",
+        }
+    }
+}
+
+impl From<StoreError> for AuthError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy => Self::Busy,
+            error => Self::Store(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AuthError, StoreError};
+
+    #[test]
+    fn the_store_s_words_do_not_leave() {
+        let error = AuthError::from(StoreError::Database("no such table: users".to_owned()));
+        assert_eq!((error.code(), error.to_string().as_str()), ("internal", "the server failed"));
+        assert_eq!(AuthError::from(StoreError::Busy).code(), "busy");
+    }
+}

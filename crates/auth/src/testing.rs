@@ -1,0 +1,66 @@
+//! What the tests of this crate share: a clock that stands still and a service on a database in a folder of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use lattice_store::accounts::AccountStore;
+use lattice_store::spaces::{CommitSink, Committed};
+use lattice_store::sqlite::{SqliteOptions, SqliteStore};
+use lattice_store::time::{Clock, SystemRandom};
+
+use crate::{AuthService, Keys, PasswordCost, Passwords};
+
+/// Goes when it is told to.
+pub(crate) struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub(crate) fn forward_s(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now_us(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+struct Nobody;
+impl CommitSink for Nobody {
+    fn committed(&self, _: Committed) {}
+}
+
+/// A service with its clock and its store.
+pub(crate) struct Bench {
+    pub(crate) auth: AuthService,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) store: Arc<dyn AccountStore>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = Arc::new(TestClock(AtomicI64::new(1_800_000_000_000_000)));
+        let random = Arc::new(SystemRandom);
+        let path = folder.path().join("lattice.db");
+        let store = SqliteStore::open(
+            &path,
+            SqliteOptions::default(),
+            Arc::new(Nobody),
+            clock.clone(),
+            random.clone(),
+        )
+        .expect("a new database");
+        let store: Arc<dyn AccountStore> = Arc::new(store);
+        let keys = Keys::load_or_create(folder.path(), &SystemRandom).expect("keys");
+        let passwords = Passwords::new(cheap()).expect("allowed");
+        let auth = AuthService::new(store.clone(), keys, passwords, clock.clone(), random);
+        Self { auth, clock, store, _folder: folder }
+    }
+}
+
+/// A cost that tests can pay.
+pub(crate) fn cheap() -> PasswordCost {
+    PasswordCost { memory_kib: 8, passes: 1, lanes: 1 }
+}

@@ -1,0 +1,84 @@
+//! The token of a request.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri, header};
+use secrecy::SecretString;
+
+use super::problem::Problem;
+
+/// The token of the `Authorization: Bearer` header (RFC 6750, section 2.1); the scheme is compared without case.
+#[must_use]
+pub fn header_token(headers: &HeaderMap) -> Option<SecretString> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.trim().split_once(' ')?;
+    let token = token.trim_start();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.into())
+}
+
+/// The token of the header or else of `?token=`, which browsers need for WebSockets since they cannot set headers there.
+/// For the sync socket only: addresses end up in logs and histories.
+#[must_use]
+pub fn token(headers: &HeaderMap, uri: &Uri) -> Option<SecretString> {
+    header_token(headers).or_else(|| {
+        let mut pairs = form_urlencoded::parse(uri.query()?.as_bytes());
+        let (_, token) = pairs.find(|(key, token)| key == "token" && !token.is_empty())?;
+        Some(token.into_owned().into())
+    })
+}
+
+/// The token of the header; without one the request is refused.
+pub(super) struct Bearer(pub(super) SecretString);
+
+impl<S: Sync> FromRequestParts<S> for Bearer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        header_token(&parts.headers).map(Self).ok_or_else(Problem::no_token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn found(authorization: Option<&[u8]>, uri: &str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = authorization {
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_bytes(value).expect("a header"));
+        }
+        let uri = uri.parse().expect("an address");
+        token(&headers, &uri).map(|token| token.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn the_scheme_has_no_case() {
+        for value in ["Bearer abc", "bearer abc", "BEARER  abc", " Bearer abc "] {
+            assert_eq!(found(Some(value.as_bytes()), "/sync").as_deref(), Some("abc"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn other_headers_are_no_token() {
+        for value in [&b"abc"[..], b"Basic abc", b"Bearer", b"Bearer ", b"", b"Bearer \xff", b"Bearerabc"] {
+            assert_eq!(found(Some(value), "/sync"), None);
+        }
+    }
+
+    #[test]
+    fn browsers_send_it_in_the_address() {
+        assert_eq!(found(None, "/sync?last-event-id=1&token=a%2Bb%2F").as_deref(), Some("a+b/"));
+        assert_eq!(
+            found(Some(b"Bearer abc"), "/sync?token=def").as_deref(),
+            Some("abc"),
+            "the header comes first"
+        );
+        assert_eq!(found(Some(b"Basic abc"), "/sync?token=def").as_deref(), Some("def"));
+        for uri in ["/sync", "/sync?", "/sync?token=", "/sync?token", "/sync?xtoken=1"] {
+            assert_eq!(found(None, uri), None, "{uri}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Where a request comes from, for the owner of a session to recognise it by.
+
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use lattice_auth::Client;
+
+use crate::net::listen::PeerAddress;
+
+/// The client of a request.
+pub(super) struct FromClient(pub(super) Client);
+
+impl<S: Sync> FromRequestParts<S> for FromClient {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let user_agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let address = parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip().to_string());
+        Ok(Self(Client { user_agent: user_agent.map(str::to_owned), address }))
+    }
+}

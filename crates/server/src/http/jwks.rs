@@ -1,0 +1,35 @@
+//! `GET /.well-known/jwks.json`: the public keys that access tokens can be verified with (RFC 7517). Empty when they are
+//! signed with a shared secret.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, header};
+use serde_json::Value;
+
+use super::state::AppState;
+
+/// How long others may keep the answer: short, so that a new key is known soon.
+const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
+
+pub(super) async fn jwks(State(state): State<AppState>) -> ([(HeaderName, HeaderValue); 1], Json<Value>) {
+    ([(header::CACHE_CONTROL, CACHE)], Json(state.auth.keys().jwks()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::Bench;
+
+    #[tokio::test]
+    async fn the_public_keys_are_there_for_everyone() {
+        let bench = Bench::new();
+        let answer = bench.get("/.well-known/jwks.json", None).await;
+        assert_eq!(answer.header("cache-control"), Some("public, max-age=300"));
+        let keys = answer.is(200);
+        let mut names: Vec<_> = keys["keys"][0].as_object().expect("a key").keys().cloned().collect();
+        names.sort();
+        assert_eq!(names, ["alg", "crv", "kid", "kty", "use", "x"], "and nothing private among them");
+        assert_eq!(keys["keys"][0]["alg"], json!("EdDSA"));
+    }
+}

@@ -1,0 +1,69 @@
+//! `POST /auth/login {email, password}`: logs in with short access tokens and a refresh token.
+//!
+//! Refusals: `invalid_credentials` (401) whether or not there is such an account, `busy` (503).
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::answer;
+use super::client::FromClient;
+use super::json::Json;
+use super::problem::Problem;
+use super::state::AppState;
+
+/// Also what `POST /login` takes.
+#[derive(Deserialize)]
+pub(super) struct Credentials {
+    pub(super) email: String,
+    pub(super) password: SecretString,
+}
+
+pub(super) async fn login(
+    State(state): State<AppState>,
+    FromClient(client): FromClient,
+    Json(Credentials { email, password }): Json<Credentials>,
+) -> Result<Response, Problem> {
+    let tokens = state.auth.login(&email, password, client).await?;
+    Ok(answer::session(StatusCode::OK, &tokens))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::Bench;
+
+    #[tokio::test]
+    async fn the_right_password_logs_in() {
+        let bench = Bench::new();
+        let ann = bench.ann().await;
+        let answer = bench
+            .post("/auth/login", None, &json!({"email": "ann@example.com", "password": "correct horse"}))
+            .await;
+        assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")));
+        assert_eq!(answer.body["user"], ann["user"]);
+        assert_ne!(answer.body["token"], ann["token"]);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_and_an_unknown_address_are_answered_alike() {
+        let bench = Bench::new();
+        bench.ann().await;
+        let mut answers = Vec::new();
+        for email in ["ann@example.com", "bob@example.com", "not an address"] {
+            let answer =
+                bench.post("/auth/login", None, &json!({"email": email, "password": "wrong horse"})).await;
+            answer.is_problem(401, "invalid_credentials");
+            answers.push(answer.body);
+        }
+        assert_eq!(answers[0], answers[1]);
+        assert_eq!(answers[0], answers[2]);
+        bench
+            .post("/auth/login", None, &json!({"email": "ann@example.com"}))
+            .await
+            .is_problem(400, "bad_request");
+    }
+}

@@ -1,0 +1,204 @@
+//! Refusals: `application/problem+json` (RFC 9457) with a stable `code`. Clients match the code, never the text.
+
+use std::borrow::Cow;
+use std::error::Error;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use lattice_auth::AuthError;
+use lattice_store::StoreError;
+use serde::Serialize;
+
+/// After how long a busy server may be asked again, in seconds.
+const RETRY_AFTER_S: u32 = 1;
+
+/// Why a request was refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    retry_after_s: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    /// RFC 9457, section 4.2.1: the status says it all, the code says which.
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    code: &'static str,
+    detail: &'a str,
+}
+
+impl Problem {
+    /// A refusal. The detail is one sentence, and never repeats what the client sent.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, detail: detail.into(), retry_after_s: None }
+    }
+
+    /// The request does not say who makes it.
+    #[must_use]
+    pub fn no_token() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "token_missing",
+            "A token is needed: Authorization: Bearer TOKEN.",
+        )
+    }
+
+    /// The server failed; what failed is in its log.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "The server failed; the same request may succeed later.",
+        )
+    }
+
+    /// The request cannot be served right now.
+    #[must_use]
+    pub fn unavailable(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
+        Self { retry_after_s: Some(RETRY_AFTER_S), ..problem }
+    }
+
+    /// The status of the response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The stable name of the problem.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+impl From<AuthError> for Problem {
+    /// Failures of the server are logged here, once.
+    fn from(error: AuthError) -> Self {
+        let status = match &error {
+            AuthError::BadEmail | AuthError::WeakPassword | AuthError::BadName => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            AuthError::EmailTaken => StatusCode::CONFLICT,
+            AuthError::InvalidCredentials
+            | AuthError::TokenExpired
+            | AuthError::TokenInvalid
+            | AuthError::SessionRevoked
+            | AuthError::RefreshSuperseded
+            | AuthError::RefreshReused => StatusCode::UNAUTHORIZED,
+            AuthError::Busy => return Self::unavailable(error.code(), sentence(&error.to_string())),
+            AuthError::Store(cause) => return cause.clone().into(),
+            AuthError::Internal(reason) => {
+                tracing::error!(reason, "a request failed");
+                return Self::internal();
+            }
+            _ => {
+                tracing::error!(error = &error as &dyn Error, "a request failed");
+                return Self::internal();
+            }
+        };
+        Self::new(status, error.code(), sentence(&error.to_string()))
+    }
+}
+
+impl From<StoreError> for Problem {
+    /// Failures of the server are logged here, once.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy => Self::unavailable("busy", "The server is busy; try again shortly."),
+            StoreError::Closed => Self::unavailable("closing", "The server is closing; try again shortly."),
+            error => {
+                tracing::error!(error = &error as &dyn Error, "a request failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+/// Errors start in lower case and end without a full stop; what people read does not.
+fn sentence(text: &str) -> String {
+    let mut rest = text.chars();
+    let first = rest.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
+    format!("{first}{}.", rest.as_str())
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let document = Document {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+        };
+        // Text and numbers alone cannot fail to be written.
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        let mut response = (self.status, headers, body).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(problem: Problem) -> (Response<()>, String) {
+        let (parts, body) = problem.into_response().into_parts();
+        let body = axum::body::to_bytes(body, 10_000).await.expect("a body");
+        (Response::from_parts(parts, ()), String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    #[tokio::test]
+    async fn a_problem_is_a_problem_document() {
+        let (response, body) = read(AuthError::EmailTaken.into()).await;
+        assert_eq!(response.status(), StatusCode::CONFLICT);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(
+            body,
+            r#"{"type":"about:blank","title":"Conflict","status":409,"code":"email_taken","detail":"An account with this e-mail address exists already."}"#
+        );
+    }
+
+    #[tokio::test]
+    async fn statuses_come_with_the_headers_they_ask_for() {
+        let (response, _) = read(AuthError::TokenExpired.into()).await;
+        assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
+        for busy in [AuthError::Busy, AuthError::Store(StoreError::Closed)] {
+            let (response, _) = read(busy.into()).await;
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_failed_inside_stays_inside() {
+        let failures = [
+            AuthError::Store(StoreError::Database("no such table: users".to_owned())),
+            AuthError::Internal("an access token could not be signed"),
+        ];
+        for failure in failures {
+            let (response, body) = read(failure.into()).await;
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert!(
+                body.contains(r#""code":"internal""#) && !body.contains("users") && !body.contains("signed"),
+                "{body}"
+            );
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `POST /auth/refresh {refreshToken}`: exchanges a refresh token for an access token and the next refresh token.
+//!
+//! Refusals (401): `token_invalid`, `token_expired`, `session_revoked`; `refresh_superseded`: exchanged a moment ago, the
+//! session lives, use what that exchange answered; `refresh_reused`: exchanged before, the session is revoked.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::answer;
+use super::json::Json;
+use super::problem::Problem;
+use super::state::AppState;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RefreshToken {
+    refresh_token: SecretString,
+}
+
+pub(super) async fn refresh(
+    State(state): State<AppState>,
+    Json(RefreshToken { refresh_token }): Json<RefreshToken>,
+) -> Result<Response, Problem> {
+    let tokens = state.auth.refresh(&refresh_token).await?;
+    Ok(answer::session(StatusCode::OK, &tokens))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::Bench;
+
+    #[tokio::test]
+    async fn a_refresh_token_is_good_for_one_exchange() {
+        let bench = Bench::new();
+        let first = bench.ann().await;
+        let body = json!({"refreshToken": first["refreshToken"]});
+        let second = bench.post("/auth/refresh", None, &body).await.is(200);
+        assert_eq!(second["user"], first["user"]);
+        assert_ne!(second["refreshToken"], first["refreshToken"]);
+        bench.get("/profile", second["token"].as_str()).await.is(200);
+        bench.post("/auth/refresh", None, &body).await.is_problem(401, "refresh_superseded");
+        bench.clock.forward_s(10);
+        bench.post("/auth/refresh", None, &body).await.is_problem(401, "refresh_reused");
+        bench.post("/auth/refresh", None, &body).await.is_problem(401, "session_revoked");
+        bench.get("/profile", second["token"].as_str()).await.is_problem(401, "session_revoked");
+    }
+
+    #[tokio::test]
+    async fn other_tokens_are_refused() {
+        let bench = Bench::new();
+        let ann = bench.ann().await;
+        for token in [json!(""), json!("lrt_x"), ann["token"].clone()] {
+            bench
+                .post("/auth/refresh", None, &json!({"refreshToken": token}))
+                .await
+                .is_problem(401, "token_invalid");
+        }
+        bench
+            .post("/auth/refresh", None, &json!({"refresh_token": "x"}))
+            .await
+            .is_problem(400, "bad_request");
+        bench.clock.forward_s(30 * 24 * 3_600);
+        let body = json!({"refreshToken": ann["refreshToken"]});
+        bench.post("/auth/refresh", None, &body).await.is_problem(401, "token_expired");
+    }
+}

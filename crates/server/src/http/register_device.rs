@@ -1,0 +1,56 @@
+//! `POST /register {email, password, fullName?}`: upstream's way to make an account. Answers `{token, user}` with a
+//! device token of 30 days, and beside them the keys of the user, which is all that upstream's own server answers.
+//!
+//! Refusals: those of `POST /auth/signup`.
+
+use axum::extract::State;
+use axum::response::Response;
+
+use super::answer;
+use super::client::FromClient;
+use super::json::Json;
+use super::problem::Problem;
+use super::signup::NewAccount;
+use super::state::AppState;
+
+pub(super) async fn register(
+    State(state): State<AppState>,
+    FromClient(client): FromClient,
+    Json(account): Json<NewAccount>,
+) -> Result<Response, Problem> {
+    let NewAccount { email, password, full_name } = account;
+    let login = state.auth.register_device(&email, password, full_name.as_deref(), client).await?;
+    Ok(answer::device(&login, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::Bench;
+
+    #[tokio::test]
+    async fn a_registration_answers_both_readings() {
+        let bench = Bench::new();
+        let body = json!({"email": "ann@example.com", "password": "correct horse", "fullName": "Ann"});
+        let answer = bench.post("/register", None, &body).await.is(200);
+        let user = bench.get("/profile", answer["token"].as_str()).await.is(200);
+        assert_eq!(answer["user"], user);
+        for (key, value) in user.as_object().expect("an object") {
+            assert_eq!(&answer[key], value, "{key}");
+        }
+        assert_eq!(answer.as_object().map(serde_json::Map::len), Some(6));
+        bench.post("/register", None, &body).await.is_problem(409, "email_taken");
+    }
+
+    #[tokio::test]
+    async fn a_device_token_lives_for_thirty_days() {
+        let bench = Bench::new();
+        let body = json!({"email": "ann@example.com", "password": "correct horse"});
+        let answer = bench.post("/register", None, &body).await.is(200);
+        bench.clock.forward_s(30 * 24 * 3_600 - 1);
+        bench.get("/profile", answer["token"].as_str()).await.is(200);
+        bench.clock.forward_s(1);
+        bench.get("/profile", answer["token"].as_str()).await.is_problem(401, "token_expired");
+    }
+}

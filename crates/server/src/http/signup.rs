@@ -1,0 +1,83 @@
+//! `POST /auth/signup {email, password, fullName?}`: makes an account and logs in, 201.
+//!
+//! Refusals: `bad_email`, `weak_password`, `bad_name` (422), `email_taken` (409), `busy` (503).
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::answer;
+use super::client::FromClient;
+use super::json::Json;
+use super::problem::Problem;
+use super::state::AppState;
+
+/// Also what `POST /register` takes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct NewAccount {
+    pub(super) email: String,
+    pub(super) password: SecretString,
+    #[serde(default)]
+    pub(super) full_name: Option<String>,
+}
+
+pub(super) async fn signup(
+    State(state): State<AppState>,
+    FromClient(client): FromClient,
+    Json(account): Json<NewAccount>,
+) -> Result<Response, Problem> {
+    let NewAccount { email, password, full_name } = account;
+    let tokens = state.auth.signup(&email, password, full_name.as_deref(), client).await?;
+    Ok(answer::session(StatusCode::CREATED, &tokens))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::testing::Bench;
+
+    #[tokio::test]
+    async fn a_new_account_is_logged_in() {
+        let bench = Bench::new();
+        let body = json!({"email": " Ann@Example.com ", "password": "correct horse", "fullName": "Ann"});
+        let answer = bench.post("/auth/signup", None, &body).await;
+        assert_eq!((answer.status, answer.header("cache-control")), (201, Some("no-store")));
+        let answer = answer.body;
+        let keys: Vec<_> = answer.as_object().expect("an object").keys().map(String::as_str).collect();
+        assert_eq!(keys, ["accessToken", "expiresIn", "refreshToken", "token", "tokenType", "user"]);
+        assert_eq!(answer["token"], answer["accessToken"]);
+        assert_eq!((&answer["tokenType"], &answer["expiresIn"]), (&json!("Bearer"), &json!(900)));
+        let user = &answer["user"];
+        assert_eq!((&user["email"], &user["fullName"]), (&json!("ann@example.com"), &json!("Ann")));
+        assert_eq!(user["id"].as_str().map(str::len), Some(36));
+        bench.get("/profile", answer["token"].as_str()).await.is(200);
+    }
+
+    #[tokio::test]
+    async fn refusals_have_codes() {
+        let bench = Bench::new();
+        bench.ann().await;
+        for (body, status, code) in [
+            (json!({"email": "ANN@example.com", "password": "correct horse"}), 409, "email_taken"),
+            (json!({"email": "bob", "password": "correct horse"}), 422, "bad_email"),
+            (json!({"email": "bob@example.com", "password": "short"}), 422, "weak_password"),
+            (json!({"email": "bob@example.com", "password": "x".repeat(1_025)}), 422, "weak_password"),
+            (
+                json!({"email": "bob@example.com", "password": "correct horse", "fullName": "\u{7}"}),
+                422,
+                "bad_name",
+            ),
+            (json!({"email": "bob@example.com"}), 400, "bad_request"),
+            (json!({"email": "bob@example.com", "password": 12345678}), 400, "bad_request"),
+            (json!([]), 400, "bad_request"),
+            (json!({"email": "x".repeat(70_000), "password": "correct horse"}), 413, "body_too_large"),
+        ] {
+            bench.post("/auth/signup", None, &body).await.is_problem(status, code);
+        }
+        bench.call("POST", "/auth/signup", &[], "{").await.is_problem(400, "bad_request");
+    }
+}
