@@ -36,6 +36,8 @@ pub struct Signal {
 #[derive(Default)]
 pub struct Hub {
     spaces: Mutex<State>,
+    /// Spaces with commits of the group that is being told, and their heads.
+    told: Mutex<Vec<(Arc<LiveSpace>, Seq)>>,
 }
 
 #[derive(Default)]
@@ -148,7 +150,19 @@ impl CommitSink for Hub {
                 ring.keep_last(MAX_LONE_COMMITS);
             }
         }
-        space.signal.send_modify(|signal| signal.head = signal.head.max(commit.head));
+        let mut told = lock(&self.told);
+        match told.iter_mut().find(|(held, _)| Arc::ptr_eq(held, &space)) {
+            Some((_, head)) => *head = commit.head,
+            None => told.push((space, commit.head)),
+        }
+    }
+
+    /// One wake-up for all commits of a group: connections then find several at once, and send them in one write.
+    fn group_done(&self) {
+        let told = std::mem::take(&mut *lock(&self.told));
+        for (space, head) in told {
+            space.signal.send_modify(|signal| signal.head = signal.head.max(head));
+        }
     }
 }
 

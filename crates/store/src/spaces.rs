@@ -70,6 +70,9 @@ pub struct Committed {
 pub trait CommitSink: Send + Sync {
     /// Must be quick and must not block: it runs between two commits.
     fn committed(&self, commit: Committed);
+
+    /// Everything that became durable together has been told: time to wake who waits for it, once for all of it.
+    fn group_done(&self) {}
 }
 
 /// A line of the audit log with who wrote it.

@@ -55,7 +55,8 @@ fn files_that_are_not_ours_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let sink = Arc::new(RecordingSink::default());
     let text = folder.path().join("text");
-    std::fs::write(&text, "this is no database, and long enough to be looked at as one".repeat(30)).expect("written");
+    std::fs::write(&text, "this is no database, and long enough to be looked at as one".repeat(30))
+        .expect("written");
     assert!(matches!(open(&text, &sink), Err(OpenError::Foreign(_))), "a text file");
 
     let foreign = folder.path().join("foreign.db");

@@ -1,18 +1,17 @@
 //! The byte stream under a WebSocket.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Most bytes taken from the socket by one read. The buffer behind it may be as large as a frame, and is cleared first.
-const MAX_READ_BYTES: usize = 64 << 10;
 /// How long a socket that was told to close is still read from, so that the reason reaches a client that is writing:
 /// closing with unread bytes would reset the connection and discard what was sent.
 const MAX_LINGER: Duration = Duration::from_secs(5);
@@ -26,16 +25,23 @@ pub struct SocketIo {
 }
 
 struct Shared {
-    tcp: TcpStream,
-    /// Something was read since this was asked last.
+    /// Never contended: the WebSocket layer has let go when [`SocketIo::linger`] takes it.
+    tcp: Mutex<TcpStream>,
+    /// Something was read, or the peer took what it was slow to take, since this was asked last.
     active: AtomicBool,
+    /// The system took no more bytes: until the peer takes some.
+    full: AtomicBool,
 }
 
 impl SocketIo {
     /// A stream that begins with `early`.
     #[must_use]
     pub fn new(tcp: TcpStream, early: Bytes) -> Self {
-        Self { shared: Arc::new(Shared { tcp, active: AtomicBool::new(true) }), early }
+        let shared =
+            Shared { tcp: Mutex::new(tcp), active: AtomicBool::new(true), full: AtomicBool::new(false) };
+        // An empty slice would keep the whole buffer of the request.
+        let early = if early.is_empty() { Bytes::new() } else { early };
+        Self { shared: Arc::new(shared), early }
     }
 
     /// A second handle, for [`SocketIo::linger`].
@@ -44,7 +50,8 @@ impl SocketIo {
         Self { shared: Arc::clone(&self.shared), early: Bytes::new() }
     }
 
-    /// Whether anything was read since this was called last.
+    /// Whether the peer has shown since this was called last that it lives: it has sent something, or made room for more
+    /// when there was none. A large frame may take a slow client minutes, in which it has nothing to say.
     #[must_use]
     pub fn take_activity(&self) -> bool {
         self.shared.active.swap(false, Ordering::Relaxed)
@@ -52,20 +59,37 @@ impl SocketIo {
 
     /// Says that nothing more will be sent, and discards what comes until the peer closes or [`MAX_LINGER`] is over.
     pub async fn linger(&self) {
-        if socket2::SockRef::from(&self.shared.tcp).shutdown(std::net::Shutdown::Write).is_err() {
+        if poll_fn(|cx| Pin::new(&mut *self.tcp()).poll_shutdown(cx)).await.is_err() {
             return;
         }
-        let mut discarded = [0_u8; 4_096];
+        // On the heap: the buffer would be part of every socket's task, from its first moment.
+        let mut discarded = vec![0_u8; 4_096];
         let drain = async {
-            while self.shared.tcp.readable().await.is_ok() {
-                match self.shared.tcp.try_read(&mut discarded) {
-                    Ok(0) => break,
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => break,
-                    _ => {}
+            loop {
+                let mut buffer = ReadBuf::new(&mut discarded);
+                let read = poll_fn(|cx| Pin::new(&mut *self.tcp()).poll_read(cx, &mut buffer)).await;
+                if read.is_err() || buffer.filled().is_empty() {
+                    break;
                 }
             }
         };
         let _ = tokio::time::timeout(MAX_LINGER, drain).await;
+    }
+
+    fn tcp(&self) -> MutexGuard<'_, TcpStream> {
+        self.shared.tcp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what the result of a write says of the peer. Writing alone says nothing: the system takes bytes for a dead
+    /// one as well, until it has no more room.
+    fn note_write(&self, result: &Poll<io::Result<usize>>) {
+        match result {
+            Poll::Pending => self.shared.full.store(true, Ordering::Relaxed),
+            Poll::Ready(Ok(_)) if self.shared.full.swap(false, Ordering::Relaxed) => {
+                self.shared.active.store(true, Ordering::Relaxed);
+            }
+            Poll::Ready(_) => {}
+        }
     }
 }
 
@@ -79,40 +103,45 @@ impl AsyncRead for SocketIo {
             let count = self.early.len().min(buffer.remaining());
             buffer.put_slice(&self.early[..count]);
             self.early.advance(count);
+            if self.early.is_empty() {
+                self.early = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
-        let wanted = buffer.remaining().min(MAX_READ_BYTES);
-        loop {
-            ready!(self.shared.tcp.poll_read_ready(cx))?;
-            match self.shared.tcp.try_read(buffer.initialize_unfilled_to(wanted)) {
-                Ok(count) => {
-                    buffer.advance(count);
-                    self.shared.active.store(true, Ordering::Relaxed);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        let result = Pin::new(&mut *self.tcp()).poll_read(cx, buffer);
+        if result.is_ready() {
+            self.shared.active.store(true, Ordering::Relaxed);
         }
+        result
     }
 }
 
 impl AsyncWrite for SocketIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.shared.tcp.poll_write_ready(cx))?;
-            match self.shared.tcp.try_write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+        let result = Pin::new(&mut *self.tcp()).poll_write(cx, bytes);
+        self.note_write(&result);
+        result
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut *self.tcp()).poll_write_vectored(cx, slices);
+        self.note_write(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(socket2::SockRef::from(&self.shared.tcp).shutdown(std::net::Shutdown::Write))
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.tcp()).poll_shutdown(cx)
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use lattice_engine::{Delivery, Outcome, Verdict};
+use lattice_protocol::Code;
 use lattice_protocol::native::{AckId, AuditLogFrame, encode_ack, encode_rejected};
 
 /// A delivered frame is ended once it has this many bytes; a single larger entry still goes whole.
@@ -31,13 +32,19 @@ pub(super) fn ack_frame(acks: Vec<AckId>) -> Option<Bytes> {
     (!acks.is_empty()).then(|| encode_ack(acks.into_iter()))
 }
 
-/// What a client is told of a refused change that has no id to acknowledge.
-pub(super) fn refusal_of(outcome: &Outcome) -> Option<Bytes> {
-    match outcome {
-        Outcome { ack: None, verdict: Verdict::Rejected(code), .. } => Some(encode_rejected(
-            *code,
-            "one entry of the frame was refused and has no id that could be acknowledged",
-        )),
-        _ => None,
+/// What a client is told of refused changes that have no id to acknowledge: one event for each code.
+pub(super) fn refusals_of(outcomes: &[Outcome]) -> impl Iterator<Item = Bytes> {
+    let mut counts: Vec<(Code, usize)> = Vec::new();
+    for outcome in outcomes {
+        if let Outcome { ack: None, verdict: Verdict::Rejected(code), .. } = outcome {
+            match counts.iter_mut().find(|(held, _)| held == code) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((*code, 1)),
+            }
+        }
     }
+    counts.into_iter().map(|(code, count)| {
+        let what = "of the frame refused; without an id there is nothing to acknowledge";
+        encode_rejected(code, &format!("{count} {} {what}", if count == 1 { "entry" } else { "entries" }))
+    })
 }

@@ -51,7 +51,7 @@ pub async fn sync(State(state): State<SyncState>, request: Request) -> Result<Re
         user_agent: user_agent(request.headers()),
         opened_us: state.clock.now_us(),
     });
-    let start = Start { space, origin, cursor, lost_checkpoint, expires_us: identity.expires_us };
+    let start = Start { space, origin, cursor, lost_checkpoint, identity };
     let agreed = agree_on_deflate(request.headers());
     let upgrade = hyper::upgrade::on(request);
     let tracker = state.tracker.clone();

@@ -7,12 +7,19 @@ use bytes::Bytes;
 use futures_util::{Sink, SinkExt};
 use yawc::{Frame, WebSocketError};
 
-/// Frames that wait for the socket. What fills it looks first whether it is empty, so it never holds more than one page
-/// of deliveries and the acks of the uploads in flight.
+/// Frames that may wait while more of the client is read: a page of deliveries and many answers. A client that sends
+/// without reading its answers is not read either.
+const MAX_WAITING_FRAMES: usize = 1_024;
+/// Pongs that the codec may have waiting while more of the client is read.
+const MAX_WAITING_PONGS: usize = 64;
+
+/// Frames that wait for the socket. Deliveries are added only when it is empty, answers only while it has room.
 #[derive(Default)]
 pub(super) struct Outbox {
     frames: VecDeque<Frame>,
     unflushed: bool,
+    /// Pings whose answers wait in the codec.
+    pongs: usize,
 }
 
 impl Outbox {
@@ -24,9 +31,20 @@ impl Outbox {
         self.frames.push_back(Frame::ping(Bytes::new()));
     }
 
+    /// The codec has a pong waiting.
+    pub(super) fn expect_pong(&mut self) {
+        self.pongs += 1;
+        self.unflushed = true;
+    }
+
     /// Whether everything has been handed to the system.
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty() && !self.unflushed
+    }
+
+    /// Whether what the client sends may be answered.
+    pub(super) fn has_room(&self) -> bool {
+        self.frames.len() < MAX_WAITING_FRAMES && self.pongs < MAX_WAITING_PONGS
     }
 
     /// Moves frames into the socket until it takes no more. Ready once the outbox is empty.
@@ -41,6 +59,11 @@ impl Outbox {
                 socket.start_send_unpin(frame)?;
                 self.unflushed = true;
             }
+        }
+        if self.pongs > 0 {
+            // What the codec has waiting leaves here; flushing alone does not send it.
+            ready!(socket.poll_ready_unpin(cx))?;
+            self.pongs = 0;
         }
         if self.unflushed {
             ready!(socket.poll_flush_unpin(cx))?;

@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt};
+use lattice_auth::{AuthError, Identity};
 use lattice_engine::{Cursor, Stream};
 use lattice_protocol::limits::MAX_CHANGES_PER_FRAME;
-use lattice_protocol::native::{
-    AckId, ClientFrame, FrameError, decode, encode_floor_reset, encode_nack, encode_rejected,
-};
+use lattice_protocol::native::{ClientFrame, FrameError, decode, encode_floor_reset, encode_rejected};
 use lattice_protocol::{Code, Incoming};
 use lattice_store::StoreError;
 use lattice_store::spaces::{Origin, Space, Upload, UploadAnswer};
@@ -26,7 +25,7 @@ use yawc::close::CloseCode;
 use yawc::{Frame, OpCode, WebSocket, WebSocketError};
 
 use super::SyncState;
-use super::answer::{ack_frame, frames_of, refusal_of};
+use super::answer::{ack_frame, frames_of, refusals_of};
 use super::outbox::Outbox;
 use crate::hub::{LiveSpace, Signal};
 use crate::net::io::SocketIo;
@@ -43,6 +42,8 @@ const MAX_PAGE_BYTES: usize = 512 << 10;
 const MAX_COMMITS_PER_TURN: usize = 64;
 /// Frames above this size are decoded on a thread that may block.
 const MAX_INLINE_DECODE_BYTES: usize = 1 << 20;
+/// How often a socket asks whether its session still lives: one that was revoked is closed within this time.
+const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(4);
 /// How long the close frame may take to leave.
 const MAX_CLOSE_TIME: Duration = Duration::from_secs(2);
 
@@ -53,8 +54,8 @@ pub(super) struct Start {
     pub(super) cursor: Cursor,
     /// The checkpoint that could not be resolved.
     pub(super) lost_checkpoint: Option<String>,
-    /// When the token ends, in microseconds since 1970.
-    pub(super) expires_us: Option<i64>,
+    /// Who it is, and until when.
+    pub(super) identity: Identity,
 }
 
 /// A socket.
@@ -69,14 +70,16 @@ pub(super) struct Socket {
     stream: Stream,
     outbox: Outbox,
     uploads: VecDeque<InFlight>,
+    identity: Identity,
     expires_at: Option<Instant>,
+    next_check: Instant,
+    next_ping: Instant,
     /// Ping intervals in which nothing came.
     silent_intervals: u32,
 }
 
 struct InFlight {
     answer: UploadAnswer,
-    ids: Vec<AckId>,
     _bytes: OwnedSemaphorePermit,
 }
 
@@ -84,6 +87,8 @@ struct InFlight {
 enum End {
     /// The client left, or cannot be reached.
     Gone,
+    /// The client closes it; the codec has the answer waiting.
+    ClosedByClient,
     /// We close it.
     Close(CloseCode, String),
 }
@@ -107,11 +112,14 @@ impl Socket {
         if let Some(id) = start.lost_checkpoint {
             outbox.push(encode_floor_reset(Some(&id), "the checkpoint is unknown here; full state follows"));
         }
-        let expires_at = start.expires_us.map(|expires_us| {
+        let expires_at = start.identity.expires_us.map(|expires_us| {
             let left_us = expires_us.saturating_sub(state.clock.now_us()).max(0);
             Instant::now() + Duration::from_micros(left_us.unsigned_abs())
         });
+        let now = Instant::now();
         Self {
+            next_check: now + SESSION_CHECK_INTERVAL,
+            next_ping: now + state.limits.ping_interval,
             stream: Stream::new(start.origin.writer, start.cursor),
             space: start.space,
             origin: start.origin,
@@ -122,6 +130,7 @@ impl Socket {
             signal,
             outbox,
             uploads: VecDeque::new(),
+            identity: start.identity,
             expires_at,
             silent_intervals: 0,
         }
@@ -132,18 +141,23 @@ impl Socket {
             Ok(never) => match never {},
             Err(end) => end,
         };
-        if let End::Close(code, reason) = end {
-            let farewell = async {
+        let farewell = async {
+            match end {
+                End::Gone => return Err(WebSocketError::ConnectionClosed),
+                // What the codec has waiting leaves before it is ready for more.
+                End::ClosedByClient => poll_fn(|cx| self.websocket.poll_ready_unpin(cx)).await?,
                 // Straight into the buffer: after an error the codec has a close frame of its own waiting, which knows
                 // neither our limit nor our codes, and only the first one counts.
-                Pin::new(&mut self.websocket).start_send(Frame::close(code, reason))?;
-                self.websocket.flush().await
-            };
-            if let Ok(Ok(())) = tokio::time::timeout(MAX_CLOSE_TIME, farewell).await {
-                let io = self.io;
-                drop(self.websocket);
-                io.linger().await;
+                End::Close(code, reason) => {
+                    Pin::new(&mut self.websocket).start_send(Frame::close(code, reason))?
+                }
             }
+            self.websocket.flush().await
+        };
+        if let Ok(Ok(())) = tokio::time::timeout(MAX_CLOSE_TIME, farewell).await {
+            let io = self.io;
+            drop(self.websocket);
+            io.linger().await;
         }
     }
 
@@ -159,10 +173,10 @@ impl Socket {
             }
             match self.next(timer.as_mut(), closing).await {
                 Event::Frame(frame) => self.frame(frame).await?,
-                Event::Answer(answer) => self.answered(answer),
+                Event::Answer(answer) => self.answered(answer)?,
                 Event::Drained | Event::Signal => {}
                 Event::Timer => {
-                    self.tick()?;
+                    self.tick().await?;
                     timer.as_mut().reset(self.next_timer());
                 }
                 Event::Failed(error) => return Err(self.failed(&error)),
@@ -173,6 +187,7 @@ impl Socket {
     /// The next thing that happens.
     async fn next(&mut self, timer: Pin<&mut Sleep>, closing: bool) -> Event {
         let reads = !closing
+            && self.outbox.has_room()
             && self.uploads.len() < MAX_UPLOADS_IN_FLIGHT
             && self.stream.pending() < MAX_PENDING_VERDICTS;
         let Self { websocket, outbox, uploads, signal, .. } = self;
@@ -214,8 +229,12 @@ impl Socket {
     async fn frame(&mut self, frame: Frame) -> Result<(), End> {
         match frame.opcode() {
             OpCode::Text | OpCode::Binary => {}
-            OpCode::Close => return Err(End::Gone),
-            OpCode::Ping | OpCode::Pong | OpCode::Continuation => return Ok(()),
+            OpCode::Close => return Err(End::ClosedByClient),
+            OpCode::Ping => {
+                self.outbox.expect_pong();
+                return Ok(());
+            }
+            OpCode::Pong | OpCode::Continuation => return Ok(()),
         }
         let payload = frame.into_payload();
         let bytes = payload.len();
@@ -234,44 +253,62 @@ impl Socket {
     }
 
     async fn upload(&mut self, incoming: Vec<Incoming>, bytes: usize) -> Result<(), End> {
-        let ids = incoming.iter().filter_map(ack_id).collect();
         let permits =
             u32::try_from(bytes / 1_024 + 1).unwrap_or(u32::MAX).min(self.state.limits.max_upload_kib);
-        let permit = Arc::clone(&self.state.upload_kib).acquire_many_owned(permits).await;
-        let permit = permit.map_err(|_| internal(&StoreError::Closed))?;
+        let mut permit = std::pin::pin!(Arc::clone(&self.state.upload_kib).acquire_many_owned(permits));
+        let permit = loop {
+            // Answers are taken meanwhile: what they give back may be the very part of the budget that is missing.
+            tokio::select! {
+                permit = permit.as_mut() => break permit.map_err(|_| internal(&StoreError::Closed))?,
+                answer = poll_fn(|cx| poll_answer(&mut self.uploads, cx)) => self.answered(answer)?,
+            }
+        };
         let upload =
             Upload { space: Arc::clone(&self.space), origin: Arc::clone(&self.origin), incoming, bytes };
         let answer = self.state.store.upload(upload).await.map_err(|error| internal(&error))?;
-        self.uploads.push_back(InFlight { answer, ids, _bytes: permit });
+        self.uploads.push_back(InFlight { answer, _bytes: permit });
         Ok(())
     }
 
-    fn answered(&mut self, answer: Result<Vec<lattice_engine::Outcome>, StoreError>) {
-        let Some(upload) = self.uploads.pop_front() else { return };
-        match answer {
-            Ok(outcomes) => {
-                outcomes.iter().filter_map(refusal_of).for_each(|frame| self.outbox.push(frame));
-                if let Some(acks) = ack_frame(self.stream.outcomes(outcomes)) {
-                    self.outbox.push(acks);
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, changes = upload.ids.len(), "an upload was not stored");
-                let why = "the server could not store this; send it again";
-                self.outbox.push(encode_nack(upload.ids.into_iter(), why));
-            }
+    fn answered(&mut self, answer: Result<Vec<lattice_engine::Outcome>, StoreError>) -> Result<(), End> {
+        // Its part of the budget is given back here.
+        if self.uploads.pop_front().is_none() {
+            return Ok(());
         }
+        // A later upload must not overtake one that was not stored: the client would send it again as the newer change,
+        // and believe the other one. So nothing that follows is acknowledged, and the client sends all of it again.
+        let outcomes = answer.map_err(|error| internal(&error))?;
+        refusals_of(&outcomes).for_each(|frame| self.outbox.push(frame));
+        if let Some(acks) = ack_frame(self.stream.outcomes(outcomes)) {
+            self.outbox.push(acks);
+        }
+        Ok(())
     }
 
     fn next_timer(&self) -> Instant {
-        let ping = Instant::now() + self.state.limits.ping_interval;
-        self.expires_at.map_or(ping, |expires| expires.min(ping))
+        let next = self.next_ping.min(self.next_check);
+        self.expires_at.map_or(next, |expires| expires.min(next))
     }
 
-    fn tick(&mut self) -> Result<(), End> {
-        if self.expires_at.is_some_and(|expires| expires <= Instant::now()) {
-            return Err(End::Close(CloseCode::Policy, "token_expired: the access token has expired".into()));
+    async fn tick(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        if self.expires_at.is_some_and(|expires| expires <= now) {
+            return Err(refused(&AuthError::TokenExpired));
         }
+        if self.next_check <= now {
+            self.next_check = now + SESSION_CHECK_INTERVAL;
+            match self.state.auth.recheck(&self.identity).await {
+                Err(error @ (AuthError::SessionRevoked | AuthError::TokenExpired)) => {
+                    return Err(refused(&error));
+                }
+                Err(error) => tracing::warn!(%error, "a session could not be looked up; it is tried again"),
+                Ok(()) => {}
+            }
+        }
+        if self.next_ping > now {
+            return Ok(());
+        }
+        self.next_ping = now + self.state.limits.ping_interval;
         if self.io.take_activity() {
             self.silent_intervals = 0;
             return Ok(());
@@ -307,20 +344,13 @@ impl Socket {
     }
 }
 
+fn refused(error: &AuthError) -> End {
+    End::Close(CloseCode::Policy, format!("{}: {error}", error.code()))
+}
+
 fn internal(error: &StoreError) -> End {
     tracing::error!(%error, "a socket ends because the store failed");
     End::Close(CloseCode::Error, "internal: the server failed; connect again".into())
-}
-
-fn ack_id(incoming: &Incoming) -> Option<AckId> {
-    match incoming {
-        Incoming::Change(change) => Some(AckId::Uuid(change.id, change.id_spelling)),
-        Incoming::Refused(refused) => match (refused.id, &refused.ack) {
-            (Some((id, spelling)), _) => Some(AckId::Uuid(id, spelling)),
-            (None, Some(text)) => Some(AckId::Text(text.clone())),
-            (None, None) => None,
-        },
-    }
 }
 
 /// Decodes a frame; a large one where it does not hold up other sockets.

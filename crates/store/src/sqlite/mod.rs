@@ -132,6 +132,8 @@ impl SqliteStore {
     /// Waits until everything that was submitted is durable, and closes the file. Later calls answer
     /// [`StoreError::Closed`].
     pub async fn close(&self) {
+        // The connection that is closed last empties the write-ahead log, which readers cannot.
+        self.inner.readers.close().await;
         let (job, answer) = Call::new(|_| Ok(()));
         let stop = writer::Stop(job);
         if self.inner.jobs.send(Box::new(stop)).await.is_ok() {

@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 
 use lattice_engine::MintKey;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use crate::StoreError;
@@ -96,7 +97,8 @@ pub fn open_connection(path: &Path) -> Result<Connection, OpenError> {
 /// would give out the same seqs.
 pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
     let shown = path.display().to_string();
-    let unusable = |error: std::io::Error| OpenError::Unusable { path: shown.clone(), reason: error.to_string() };
+    let unusable =
+        |error: std::io::Error| OpenError::Unusable { path: shown.clone(), reason: error.to_string() };
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let file = File::options().create(true).truncate(false).write(true).open(name).map_err(unusable)?;
@@ -113,8 +115,14 @@ pub(crate) fn open_reader(path: &Path, cache_kib: i32) -> Result<Connection, Ope
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
+    stable_plans(&connection)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// Keeps the plans of cached statements. Without it SQLite looks at bound values, and compiles joins anew at every use.
+fn stable_plans(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(|_| ())
 }
 
 fn unusable(path: &str, error: &rusqlite::Error) -> OpenError {
@@ -130,6 +138,7 @@ fn unusable(path: &str, error: &rusqlite::Error) -> OpenError {
 /// # Errors
 /// See [`OpenError`].
 pub fn prepare(connection: &mut Connection, random: &dyn Random) -> Result<Identity, OpenError> {
+    stable_plans(connection)?;
     let path = connection.path().unwrap_or("in memory").to_owned();
     let runner = migrations::migrations::runner().set_abort_divergent(true).set_abort_missing(true);
     runner.run(connection).map_err(|error| match error.kind() {

@@ -15,13 +15,25 @@ const READER_CACHE_KIB: i32 = 2 << 10;
 pub(super) struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
     places: Arc<Semaphore>,
+    count: usize,
 }
 
 impl Readers {
     pub(super) fn open(path: &Path, count: usize) -> Result<Self, OpenError> {
         let idle: Vec<Connection> =
             (0..count).map(|_| open_reader(path, READER_CACHE_KIB)).collect::<Result<_, _>>()?;
-        Ok(Self { idle: Arc::new(Mutex::new(idle)), places: Arc::new(Semaphore::new(count)) })
+        Ok(Self { idle: Arc::new(Mutex::new(idle)), places: Arc::new(Semaphore::new(count)), count })
+    }
+
+    /// Waits for reads that are under way and closes the connections. Later reads answer [`StoreError::Closed`].
+    pub(super) async fn close(&self) {
+        let all = u32::try_from(self.count).unwrap_or(u32::MAX);
+        let places = self.places.acquire_many(all).await;
+        self.places.close();
+        drop(places);
+        if let Ok(mut idle) = self.idle.lock() {
+            idle.clear();
+        }
     }
 
     /// Runs `read` in one snapshot.

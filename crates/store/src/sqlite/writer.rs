@@ -65,6 +65,7 @@ pub(super) fn spawn(
             for job in jobs.drain(..) {
                 job.finish(committed.clone(), &*sink);
             }
+            sink.group_done();
             checkpointer.after_commit(&connection);
         }
         waiting.close();
