@@ -280,7 +280,8 @@ impl<'a> Batch<'a> {
                 Some(Receipt { refused: true, .. }) => Some(Wanted::Refused),
                 _ => self.repeat(&reference, &change),
             };
-            self.answer(ack, Verdict::Duplicate, change.table, change.row, wanted);
+            let pair = self.pair_of(&change);
+            self.answer(ack, Verdict::Duplicate, change.table, change.row, wanted, pair);
             return;
         }
         let latest = arrival.saturating_add(self.context.max_skew_us);
@@ -307,17 +308,16 @@ impl<'a> Batch<'a> {
             };
             self.effects.visible.push((seq, entry));
         }
-        self.answer(ack, merged.verdict, change.table, change.row, merged.wanted);
+        let pair = self.pair_of(&change);
+        self.answer(ack, merged.verdict, change.table, change.row, merged.wanted, pair);
     }
 
     /// A duplicate changes nothing, but its sender gets the current values: it may have lost the answer to the first.
     fn repeat(&self, reference: &RowRef, change: &Change) -> Option<Wanted> {
         self.row(reference).filter(|row| row.exists)?;
         Some(match change.operation {
-            Operation::Update => {
-                Wanted::Fields(change.fields.iter().map(|field| field.name.clone()).collect())
-            }
-            Operation::Insert | Operation::Delete => Wanted::WholeRow,
+            Operation::Update => Wanted::Fields(names_of(change)),
+            Operation::Insert | Operation::Delete => Wanted::WholeRow(names_of(change)),
         })
     }
 
@@ -332,7 +332,7 @@ impl<'a> Batch<'a> {
             let exists = self.row(reference).is_some_and(|row| row.exists);
             return Merged {
                 verdict: Verdict::Superseded,
-                wanted: exists.then_some(Wanted::WholeRow),
+                wanted: exists.then_some(Wanted::WholeRow(Vec::new())),
                 visible: None,
             };
         }
@@ -457,7 +457,7 @@ impl<'a> Batch<'a> {
         });
         match refused.target {
             Some((table, row)) if receipt.is_none() || !Mutation::RefuseAndForget.is_active() => {
-                self.answer(ack, verdict, table, row, Some(Wanted::Refused));
+                self.answer(ack, verdict, table, row, Some(Wanted::Refused), None);
             }
             _ => self.effects.outcomes.push(Outcome { ack, verdict, correction: None }),
         }
@@ -493,16 +493,21 @@ impl<'a> Batch<'a> {
         table: ByteString,
         row: RowId,
         wanted: Option<Wanted>,
+        named_pair: Option<PairKey>,
     ) {
         let correction = wanted.map(|wanted| {
             let reference = RowRef { table: table.clone(), key: row.key.clone() };
             self.share(&reference, &wanted);
-            let keeper = self.row(&reference).filter(|row| !row.is_live()).and_then(|row| row.pair);
-            let keeper = keeper.and_then(|pair| self.pairs.get(&pair)).and_then(|slot| slot.keeper.clone());
+            let held = self.row(&reference);
+            let named_pair = named_pair.filter(|_| !Mutation::NamedPairs.is_active());
+            let pair = named_pair.filter(|pair| held.and_then(|row| row.pair) != Some(*pair));
+            let lost_pair = pair.or_else(|| held.filter(|row| !row.is_live())?.pair);
+            let keeper =
+                lost_pair.and_then(|pair| self.pairs.get(&pair)).and_then(|slot| slot.keeper.clone());
             if let Some(keeper) = keeper {
-                self.share(&keeper, &Wanted::WholeRow);
+                self.share(&keeper, &Wanted::WholeRow(Vec::new()));
             }
-            Correction { table, row, wanted }
+            Correction { table, row, wanted, pair }
         });
         self.effects.outcomes.push(Outcome { ack, verdict, correction });
     }
@@ -517,7 +522,7 @@ impl<'a> Batch<'a> {
         let Some(row) = &mut slot.row else { return };
         slot.dirty |= row.share(|name| match wanted {
             Wanted::Fields(names) => names.iter().any(|wanted| wanted == name),
-            Wanted::WholeRow | Wanted::Refused => true,
+            Wanted::WholeRow(_) | Wanted::Refused => true,
         });
     }
 
@@ -583,5 +588,10 @@ impl<'a> Batch<'a> {
 fn snapshot(row: &Row, change: &Change) -> Merged {
     let same = |field: &Field| row.field(&field.name).is_some_and(|held| held.value == field.value);
     let equal = !row.deleted && change.fields.len() == row.fields.len() && change.fields.iter().all(same);
-    Merged { verdict: Verdict::Ignored, wanted: (!equal).then_some(Wanted::WholeRow), visible: None }
+    let wanted = (!equal).then(|| Wanted::WholeRow(names_of(change)));
+    Merged { verdict: Verdict::Ignored, wanted, visible: None }
+}
+
+fn names_of(change: &Change) -> Vec<ByteString> {
+    change.fields.iter().map(|field| field.name.clone()).collect()
 }

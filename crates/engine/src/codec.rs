@@ -3,7 +3,8 @@
 //! ```text
 //! version u8 = 1, flags u8, table (len u8, bytes), row id (0, 16 bytes, case u32 | 1, len u8, text),
 //! created_seq, last_seq (varints), clock (time i64, id 16), [writer 16], [inserter 16], [pair 16],
-//! stamps (count, then clock, seq varint, writer 16 each), fields (count, then name, stamp index << 1 | shared, value)
+//! stamps (count, then clock, seq varint, writer 16 each), fields (count, then name, stamp index << 1 | shared, value),
+//! former fields (count, then name)
 //! ```
 //!
 //! Fields that were set by one change share one stamp. Integers are little-endian; varints are LEB128.
@@ -88,6 +89,8 @@ impl Row {
             put_varint(out, field.value.len() as u64);
             out.extend_from_slice(&field.value);
         }
+        put_varint(out, self.former.len() as u64);
+        self.former.iter().for_each(|name| put_short(out, str::as_bytes(name)));
     }
 
     fn flags(&self) -> u8 {
@@ -140,11 +143,12 @@ impl Reader<'_> {
         let writer = if has(HAS_WRITER) { Some(WriterId(self.array()?)) } else { None };
         let inserter = if has(HAS_INSERTER) { Some(WriterId(self.array()?)) } else { None };
         let pair = if has(HAS_PAIR) { Some(PairKey(self.array()?)) } else { None };
-        let fields = self.fields()?;
+        let (fields, former) = (self.fields()?, self.former()?);
         (self.at == self.bytes.len()).then_some(Row {
             table,
             id,
             fields,
+            former,
             created_seq,
             last_seq,
             clock,
@@ -179,6 +183,10 @@ impl Reader<'_> {
             });
         }
         Some(fields)
+    }
+
+    fn former(&mut self) -> Option<Vec<ByteString>> {
+        (0..self.varint()?).map(|_| self.name()).collect()
     }
 
     fn take(&mut self, length: usize) -> Option<Bytes> {

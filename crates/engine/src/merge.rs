@@ -7,7 +7,7 @@ use lattice_protocol::{Change, Code, Field, Operation, RowId};
 use crate::mutation::Mutation;
 use crate::rows::{FieldState, Row, Stamp};
 use crate::rules::Rule;
-use crate::types::{Clock, Seq, WriterId};
+use crate::types::{Clock, PairKey, Seq, WriterId};
 
 /// What became of a change. Every change gets one, and the audit log keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,11 +29,12 @@ pub enum Verdict {
 /// What the sender must be sent before its change is acknowledged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Wanted {
-    /// The current values of these fields.
+    /// The current values of these fields, null for those that the row does not have.
     Fields(Vec<ByteString>),
-    /// The whole row, or its deletion.
-    WholeRow,
-    /// The whole row, or its deletion even where it never existed: the change was refused.
+    /// The whole row, or its deletion. The sender may hold these fields as well: null where the row does not have them.
+    WholeRow(Vec<ByteString>),
+    /// The whole row from nothing, since what its sender made of it is not known, or its deletion even where it never
+    /// existed: the change was refused.
     Refused,
 }
 
@@ -46,6 +47,8 @@ pub struct Correction {
     pub row: RowId,
     /// Which part of it.
     pub wanted: Wanted,
+    /// For a link row, another pair than the row's own: the change named it, so its sender may hold no other row of it.
+    pub pair: Option<PairKey>,
 }
 
 /// What others are to be told of an accepted change.
@@ -87,7 +90,7 @@ fn is_foreign(row: &Row, writer: WriterId) -> bool {
 pub(crate) fn delete(row: &mut Row, now: Moment) -> Merged {
     let foreign = is_foreign(row, now.writer);
     if now.clock <= row.newest_clock() {
-        return Merged::superseded((!row.deleted || foreign).then_some(Wanted::WholeRow));
+        return Merged::superseded((!row.deleted || foreign).then_some(Wanted::WholeRow(Vec::new())));
     }
     if row.deleted {
         // The tombstone keeps its place in the order: it must not overtake the next row of the same pair.
@@ -96,9 +99,13 @@ pub(crate) fn delete(row: &mut Row, now: Moment) -> Merged {
         if Mutation::MovingTombstones.is_active() {
             row.last_seq = now.seq;
         }
-        return Merged { verdict: Verdict::Applied, wanted: Some(Wanted::WholeRow), visible: None };
+        return Merged {
+            verdict: Verdict::Applied,
+            wanted: Some(Wanted::WholeRow(Vec::new())),
+            visible: None,
+        };
     }
-    row.fields.clear();
+    row.former.extend(row.fields.drain(..).map(|field| field.name));
     row.deleted = true;
     row.exists = true;
     row.hidden = false;
@@ -108,7 +115,7 @@ pub(crate) fn delete(row: &mut Row, now: Moment) -> Merged {
     row.last_seq = now.seq;
     Merged {
         verdict: Verdict::Applied,
-        wanted: (foreign && !Mutation::NoEcho.is_active()).then_some(Wanted::WholeRow),
+        wanted: (foreign && !Mutation::NoEcho.is_active()).then_some(Wanted::WholeRow(Vec::new())),
         visible: Some(Visible { operation: Operation::Delete, fields: Vec::new() }),
     }
 }
@@ -120,7 +127,7 @@ pub(crate) fn is_buried(row: &Row, operation: Operation, clock: Clock) -> bool {
 
 /// A change that a tombstone outlives.
 pub(crate) fn buried() -> Merged {
-    Merged::superseded(Some(Wanted::WholeRow))
+    Merged::superseded(Some(Wanted::WholeRow(Vec::new())))
 }
 
 /// An INSERT of a link row whose pair is linked by another row already: the later row is superseded, shown to nobody
@@ -132,7 +139,7 @@ pub(crate) fn supersede_link(row: &mut Row, now: Moment) -> Merged {
     row.clock = now.clock;
     row.writer = Some(now.writer);
     row.shared = true;
-    Merged::superseded(Some(Wanted::WholeRow))
+    Merged::superseded(Some(Wanted::WholeRow(Vec::new())))
 }
 
 /// Merges an INSERT or UPDATE that no tombstone outlives. An INSERT that is newer than a tombstone revives the row.
@@ -145,6 +152,19 @@ pub(crate) fn upsert(row: &mut Row, change: &Change, now: Moment) -> Merged {
         row.shared = true;
         row.clock = now.clock;
         row.fields.clear();
+        // Replicas may still hold the columns that it had before: what is not named becomes null, and is sent as such.
+        let stamp = Stamp { clock: now.clock, seq: now.seq, writer: now.writer };
+        for name in core::mem::take(&mut row.former) {
+            let named = change.fields.iter().any(|field| field.name == name);
+            if !named && !Mutation::RevivedInPlace.is_active() {
+                row.fields.push(FieldState {
+                    name,
+                    value: lattice_protocol::value::null(),
+                    stamp,
+                    shared: true,
+                });
+            }
+        }
     }
     let foreign = foreign || row.shared;
     let born = change.operation == Operation::Insert && !row.exists;
@@ -152,7 +172,7 @@ pub(crate) fn upsert(row: &mut Row, change: &Change, now: Moment) -> Merged {
     let all: Vec<ByteString> = change.fields.iter().map(|field| field.name.clone()).collect();
     let wanted_now = || match change.operation {
         Operation::Update => Wanted::Fields(all),
-        Operation::Insert | Operation::Delete => Wanted::WholeRow,
+        Operation::Insert | Operation::Delete => Wanted::WholeRow(all),
     };
     if wins.is_empty() && !born {
         let wanted = row.exists.then(wanted_now).filter(|_| !change.fields.is_empty());
@@ -168,6 +188,8 @@ pub(crate) fn upsert(row: &mut Row, change: &Change, now: Moment) -> Merged {
             row.share(|_| true);
         }
     }
+    // Nor does its inserter hold them: it named fewer columns, or gave the row up in between.
+    let kept = born && row.fields.len() > wins.len() && !Mutation::KeptFields.is_active();
     let existed = row.exists;
     row.exists |= born;
     row.shared |= foreign;
@@ -187,7 +209,7 @@ pub(crate) fn upsert(row: &mut Row, change: &Change, now: Moment) -> Merged {
         let fields = wins.iter().map(|at| change.fields[*at].clone()).collect();
         Visible { operation: Operation::Update, fields }
     };
-    Merged { verdict, wanted: (lost || echoed).then(wanted_now), visible: Some(visible) }
+    Merged { verdict, wanted: (lost || kept || echoed).then(wanted_now), visible: Some(visible) }
 }
 
 /// Indices of the change's fields that win against what the row holds.

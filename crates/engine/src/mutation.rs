@@ -60,10 +60,22 @@ mutations! {
     StartsLive = "starts-live",
     /// What a failed upload of a group had written stays.
     NoSavepoint = "no-savepoint",
-    /// A revived row is sent as an INSERT alone.
+    /// A revived row is sent without nulls for the columns that it had before.
     RevivedInPlace = "revived-in-place",
     /// A snapshot overwrites what is there.
     SnapshotsWin = "snapshots-win",
+    /// A pull also answers verdicts that came after it was read.
+    StaleVerdicts = "stale-verdicts",
+    /// A correction leaves out the fields that its receiver holds and the row does not have.
+    AbsentFields = "absent-fields",
+    /// An INSERT is acked without the fields that were kept from UPDATEs before it.
+    KeptFields = "kept-fields",
+    /// A refused change of a link row is corrected by the row's own pair alone, not by the one that it named.
+    NamedPairs = "named-pairs",
+    /// A link row is never sent to the connection that inserted it.
+    FailedLinks = "failed-links",
+    /// The second answer to a refused change takes the row away for a moment too, although its ack has left.
+    RebuiltTwice = "rebuilt-twice",
 }
 
 #[cfg(feature = "mutations")]

@@ -16,6 +16,23 @@ pub struct RowRef {
     pub key: RowKey,
 }
 
+impl RowRef {
+    /// Names whichever row links this pair: it has no table, as no table's name is empty.
+    #[must_use]
+    pub fn of_pair(pair: PairKey) -> Self {
+        Self { table: ByteString::new(), key: RowKey::Uuid(pair.0) }
+    }
+
+    /// The pair, if this names whichever row links one.
+    #[must_use]
+    pub fn pair(&self) -> Option<PairKey> {
+        match &self.key {
+            RowKey::Uuid(bytes) if self.table.is_empty() => Some(PairKey(*bytes)),
+            _ => None,
+        }
+    }
+}
+
 /// Who set a field, when, and at which place in the order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp {
@@ -50,6 +67,8 @@ pub struct Row {
     pub id: RowId,
     /// Fields, in the order first seen. Empty for a tombstone.
     pub fields: Vec<FieldState>,
+    /// Names of the fields that a tombstone had: those that its revival does not name become null.
+    pub former: Vec<ByteString>,
     /// The seq that created or revived it; 0 while it does not exist.
     pub created_seq: Seq,
     /// Its place in the order: the seq of its last change that others may see, or of the change that made a hidden row.
@@ -64,7 +83,7 @@ pub struct Row {
     pub shared: bool,
     /// It was never visible to anyone: not part of any catch-up.
     pub hidden: bool,
-    /// It lives again after a tombstone: replicas must drop the columns that the revival did not name.
+    /// It lives again after a tombstone.
     pub revived: bool,
     /// The writer of its last change.
     pub writer: Option<WriterId>,
@@ -82,6 +101,7 @@ impl Row {
             table,
             id,
             fields: Vec::new(),
+            former: Vec::new(),
             created_seq: 0,
             last_seq: 0,
             clock: Clock::NEVER,

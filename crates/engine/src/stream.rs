@@ -13,14 +13,14 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bytestring::ByteString;
 use lattice_protocol::native::AckId;
-use lattice_protocol::{EntryId, Field, Operation, Outgoing, RowId, RowKey, Spelling};
+use lattice_protocol::{EntryId, Field, Operation, Outgoing, RowKey, Spelling};
 
 use crate::batch::Outcome;
 use crate::merge::{Correction, Wanted};
 use crate::mint::Minter;
 use crate::mutation::Mutation;
 use crate::rows::{FieldState, Row, RowRef};
-use crate::types::{Cursor, Seq, WriterId};
+use crate::types::{Cursor, PairKey, Seq, WriterId};
 
 /// Ids minted at one cursor that are remembered so as not to mint one twice.
 const MAX_RECENT_IDS: usize = 4_096;
@@ -34,16 +34,17 @@ pub struct PullRequest {
     pub max_rows: usize,
     /// Most bytes of stored rows, of page and corrections each; one row is always read.
     pub max_bytes: usize,
-    /// Rows to be corrected, each with the row that keeps its pair.
+    /// Rows to be corrected, each with the row that keeps its pair; and pairs, by [`RowRef::of_pair`], which are read
+    /// together with what follows them.
     pub corrections: Vec<RowRef>,
 }
 
 /// A row to be corrected.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Corrected {
-    /// Its state, if it is known.
+    /// Its state, if it is known; `None` for a pair.
     pub row: Option<Row>,
-    /// For a link row that is not live: the live row of its pair.
+    /// For a pair, and for a link row that is not live: the live row of the pair.
     pub keeper: Option<Row>,
 }
 
@@ -70,8 +71,20 @@ pub struct Delivery {
 }
 
 struct Verdict {
+    /// Counts the stream's verdicts; the queue is in this order.
+    no: u64,
     ack: Option<AckId>,
     correction: Option<Correction>,
+}
+
+/// A correction with the state that it is made from.
+struct Due<'a> {
+    row: Option<&'a Row>,
+    /// The live row of the pair that the row lost, or never had.
+    keeper: Option<&'a Row>,
+    correction: Correction,
+    /// The row may be taken away first.
+    rebuilt: bool,
 }
 
 /// The stream of one space to one connection.
@@ -80,7 +93,12 @@ pub struct Stream {
     cursor: Cursor,
     live: bool,
     verdicts: VecDeque<Verdict>,
+    next_verdict: u64,
+    /// Verdicts below it were there when the last pull was asked for. What was read then may be older than the others.
+    asked_verdicts: u64,
     recent: BTreeSet<EntryId>,
+    /// Refused changes that were answered here.
+    rebuilt: BTreeSet<EntryId>,
     repairs: u64,
 }
 
@@ -91,7 +109,17 @@ impl Stream {
         let base = if Mutation::PositionOnly.is_active() { cursor.position } else { cursor.base };
         let cursor = Cursor { base, ..cursor };
         let live = Mutation::StartsLive.is_active() && cursor.base == cursor.position;
-        Self { writer, cursor, live, verdicts: VecDeque::new(), recent: BTreeSet::new(), repairs: 0 }
+        Self {
+            writer,
+            cursor,
+            live,
+            verdicts: VecDeque::new(),
+            next_verdict: 0,
+            asked_verdicts: 0,
+            recent: BTreeSet::new(),
+            rebuilt: BTreeSet::new(),
+            repairs: 0,
+        }
     }
 
     /// What has been sent.
@@ -120,15 +148,24 @@ impl Stream {
                 acks.extend(outcome.ack);
                 continue;
             }
-            let verdict = Verdict { ack: outcome.ack, correction: outcome.correction };
-            let repeats = outcome.verdict == crate::Verdict::Duplicate && verdict.ack.is_some();
-            // One pending verdict per entry: a client that re-sends while it waits must not make the queue grow.
-            let same = |held: &&mut Verdict| held.ack == verdict.ack;
-            match self.verdicts.iter_mut().find(same).filter(|_| repeats) {
-                Some(held) if held.correction.is_none() => held.correction = verdict.correction,
-                Some(_) => {}
-                None => self.verdicts.push_back(verdict),
+            let verdict = Verdict { no: self.next_verdict, ack: outcome.ack, correction: outcome.correction };
+            // A refusal and a filter removal are answered the same when they are sent again.
+            let may_repeat = matches!(
+                outcome.verdict,
+                crate::Verdict::Duplicate | crate::Verdict::Rejected(_) | crate::Verdict::Ignored
+            );
+            if may_repeat && verdict.ack.is_some() {
+                // One pending verdict per entry: a client that re-sends while it waits must not make the queue grow.
+                match self.verdicts.iter().position(|held| held.ack == verdict.ack) {
+                    Some(at) if self.verdicts[at].correction.is_none() && verdict.correction.is_some() => {
+                        self.verdicts.remove(at);
+                    }
+                    Some(_) => continue,
+                    None => {}
+                }
             }
+            self.next_verdict += 1;
+            self.verdicts.push_back(verdict);
         }
         acks
     }
@@ -153,17 +190,19 @@ impl Stream {
 
     /// What to read for the next pull.
     #[must_use]
-    pub fn pull_request(&self, max_rows: usize, max_bytes: usize) -> PullRequest {
+    pub fn pull_request(&mut self, max_rows: usize, max_bytes: usize) -> PullRequest {
         let mut corrections: Vec<RowRef> = Vec::new();
         let mut known = BTreeSet::new();
         for correction in
             self.verdicts.iter().filter_map(|verdict| verdict.correction.as_ref()).take(max_rows)
         {
-            let row = RowRef { table: correction.table.clone(), key: correction.row.key.clone() };
-            if known.insert(row.clone()) {
-                corrections.push(row);
+            for row in correction.pair.map(RowRef::of_pair).into_iter().chain([row_of(correction)]) {
+                if known.insert(row.clone()) {
+                    corrections.push(row);
+                }
             }
         }
+        self.asked_verdicts = self.next_verdict;
         PullRequest { after: self.cursor.position, max_rows, max_bytes, corrections }
     }
 
@@ -210,12 +249,11 @@ impl Stream {
             if writer.is_none() || row.writer != writer {
                 out.push(self.mint(minter, after, row, Operation::Delete, Vec::new(), 0));
             }
-        } else if row.created_seq > base && (writer.is_none() || row.inserter != writer) {
+        } else if row.created_seq > base
+            && (writer.is_none() || row.inserter != writer || may_have_failed(row))
+        {
             // A whole row is needed, even where some or all of it is the connection's own. Its own fields are shared
             // already: it wrote them on a row that another one created.
-            if row.revived && !Mutation::RevivedInPlace.is_active() {
-                out.push(self.mint(minter, before, row, Operation::Delete, Vec::new(), 0));
-            }
             let vanishes = row.fields.iter().all(|field| Some(field.stamp.writer) == writer);
             if vanishes && Mutation::VanishingRows.is_active() {
                 return;
@@ -240,69 +278,117 @@ impl Stream {
         out: &mut Delivery,
     ) {
         let states: BTreeMap<&RowRef, Corrected> = request.corrections.iter().zip(corrected).collect();
-        let mut due: Vec<(RowRef, RowId, Wanted)> = Vec::new();
-        let mut index: BTreeMap<(ByteString, RowKey), usize> = BTreeMap::new();
-        while let Some(verdict) = self.verdicts.front() {
-            if let Some(Correction { table, row, wanted }) = &verdict.correction {
-                let reference = RowRef { table: table.clone(), key: row.key.clone() };
-                if !states.contains_key(&reference) {
-                    break; // did not fit into this pull
-                }
-                match index.get(&(table.clone(), row.key.clone())) {
-                    Some(at) => unite(&mut due[*at].2, wanted),
+        let mut due: Vec<Due<'_>> = Vec::new();
+        let mut index: BTreeMap<(RowRef, Option<PairKey>), usize> = BTreeMap::new();
+        let asked = if Mutation::StaleVerdicts.is_active() { u64::MAX } else { self.asked_verdicts };
+        while let Some(verdict) = self.verdicts.front().filter(|verdict| verdict.no < asked) {
+            if let Some(correction) = &verdict.correction {
+                let reference = row_of(correction);
+                let Some(state) = states.get(&reference) else { break }; // did not fit into this pull
+                let keeper = match correction.pair {
+                    None => state.keeper.as_ref(),
+                    Some(pair) => match states.get(&RowRef::of_pair(pair)) {
+                        Some(state) => state.keeper.as_ref(),
+                        None => break,
+                    },
+                };
+                let rebuilt = correction.wanted == Wanted::Refused && self.may_rebuild(&verdict.ack);
+                match index.get(&(reference.clone(), correction.pair)) {
+                    Some(at) => {
+                        unite(&mut due[*at].correction.wanted, &correction.wanted);
+                        due[*at].rebuilt |= rebuilt;
+                    }
                     None => {
-                        index.insert((table.clone(), row.key.clone()), due.len());
-                        due.push((reference, row.clone(), wanted.clone()));
+                        index.insert((reference, correction.pair), due.len());
+                        let (row, correction) = (state.row.as_ref(), correction.clone());
+                        due.push(Due { row, keeper, correction, rebuilt });
                     }
                 }
             }
-            out.acks.extend(self.verdicts.pop_front().and_then(|verdict| verdict.ack));
-        }
-        for (reference, id, wanted) in due {
-            if let Some(state) = states.get(&reference) {
-                self.current(state, reference.table, id, &wanted, minter, &mut out.entries);
+            let Some(verdict) = self.verdicts.pop_front() else { break };
+            let refused = verdict.correction.is_some_and(|correction| correction.wanted == Wanted::Refused);
+            if let (true, Some(AckId::Uuid(id, _))) = (refused, &verdict.ack) {
+                if self.rebuilt.len() >= MAX_RECENT_IDS {
+                    self.rebuilt.clear();
+                }
+                self.rebuilt.insert(*id);
             }
+            out.acks.extend(verdict.ack);
         }
+        for due in due {
+            self.current(due, minter, &mut out.entries);
+        }
+    }
+
+    /// Whether the row of a refused change may be taken away for a moment. Not after its ack has left: a client that dies
+    /// at that moment sends the change no more, and so would not get the row back.
+    fn may_rebuild(&self, ack: &Option<AckId>) -> bool {
+        !matches!(ack, Some(AckId::Uuid(id, _)) if self.rebuilt.contains(id))
+            || Mutation::RebuiltTwice.is_active()
     }
 
     /// The current values of what must be corrected.
-    fn current(
-        &mut self,
-        state: &Corrected,
-        table: ByteString,
-        id: RowId,
-        wanted: &Wanted,
-        minter: &Minter,
-        out: &mut Vec<Outgoing>,
-    ) {
-        let live = state.row.as_ref().filter(|row| row.is_live());
-        if let Some(row) = live {
-            let fields = match wanted {
+    fn current(&mut self, due: Due<'_>, minter: &Minter, out: &mut Vec<Outgoing>) {
+        let Due { row, keeper, correction: Correction { table, row: id, wanted, .. }, rebuilt } = due;
+        if let Some(row) = row.filter(|row| row.is_live()) {
+            match wanted {
                 Wanted::Fields(names) => {
-                    let named = |field: &&FieldState| names.contains(&field.name);
-                    row.fields.iter().filter(named).map(FieldState::to_field).collect()
+                    let sent = names
+                        .iter()
+                        .filter(|name| row.field(name).is_some() || !Mutation::AbsentFields.is_active());
+                    let fields = sent.map(|name| value_or_null(row, name)).collect();
+                    out.push(self.repair(minter, row, Operation::Update, fields));
                 }
-                Wanted::WholeRow | Wanted::Refused => return self.send_whole(row, minter, out),
-            };
-            out.push(self.repair(minter, row, Operation::Update, fields));
+                Wanted::WholeRow(names) => self.send_whole(row, &names, minter, out),
+                Wanted::Refused => {
+                    if rebuilt && !Mutation::AbsentFields.is_active() {
+                        out.push(self.take_away(minter, row));
+                    }
+                    self.send_whole(row, &[], minter, out);
+                    self.send_keeper(Some(row), keeper, minter, out);
+                }
+            }
             return;
         }
-        let deleted = state.row.as_ref().is_some_and(|row| row.deleted);
-        if deleted || *wanted == Wanted::Refused {
+        let deleted = row.is_some_and(|row| row.deleted);
+        if deleted || wanted == Wanted::Refused {
             let unknown = Row::stub(table, id);
-            let row = state.row.as_ref().unwrap_or(&unknown);
-            out.push(self.repair(minter, row, Operation::Delete, Vec::new()));
-            if let Some(keeper) = &state.keeper {
-                self.send_whole(keeper, minter, out);
-            }
+            out.push(self.repair(minter, row.unwrap_or(&unknown), Operation::Delete, Vec::new()));
+            self.send_keeper(row, keeper, minter, out);
         }
     }
 
-    fn send_whole(&mut self, row: &Row, minter: &Minter, out: &mut Vec<Outgoing>) {
-        if row.revived && !Mutation::RevivedInPlace.is_active() {
-            out.push(self.repair(minter, row, Operation::Delete, Vec::new()));
+    /// The link that the corrected row stood in the way of.
+    fn send_keeper(
+        &mut self,
+        row: Option<&Row>,
+        keeper: Option<&Row>,
+        minter: &Minter,
+        out: &mut Vec<Outgoing>,
+    ) {
+        if let Some(keeper) = keeper.filter(|keeper| row.is_none_or(|row| row.id.key != keeper.id.key)) {
+            self.send_whole(keeper, &[], minter, out);
         }
-        out.push(self.repair(minter, row, Operation::Insert, row.values()));
+    }
+
+    /// The whole row, with null for those of `names` that it does not have.
+    fn send_whole(&mut self, row: &Row, names: &[ByteString], minter: &Minter, out: &mut Vec<Outgoing>) {
+        let mut fields = row.values();
+        let names = if Mutation::AbsentFields.is_active() { &[] } else { names };
+        let absent = names.iter().filter(|name| row.field(name).is_none());
+        fields.extend(absent.map(|name| value_or_null(row, name)));
+        out.push(self.repair(minter, row, Operation::Insert, fields));
+    }
+
+    /// The DELETE of a row that is there and sent again right after it. Until then it claims no more than what was before
+    /// the row, so that a client that breaks off is sent the row once more.
+    fn take_away(&mut self, minter: &Minter, row: &Row) -> Outgoing {
+        let cursor = Cursor {
+            base: self.cursor.base.min(row.created_seq.saturating_sub(1)),
+            position: self.cursor.position.min(row.last_seq.saturating_sub(1)),
+        };
+        self.repairs += 1;
+        self.mint(minter, cursor, row, Operation::Delete, Vec::new(), self.repairs)
     }
 
     /// A repair gets a fresh id each time: clients skip ids that they know.
@@ -376,13 +462,34 @@ impl Stream {
     }
 }
 
+fn row_of(correction: &Correction) -> RowRef {
+    RowRef { table: correction.table.clone(), key: correction.row.key.clone() }
+}
+
+/// Whether the connection may not hold a link row that it inserted itself. Its row was taken away by a correction, and what
+/// gave it back could not be applied: the pair was still taken, by a row whose DELETE comes later in the order.
+fn may_have_failed(row: &Row) -> bool {
+    row.pair.is_some() && row.shared && !Mutation::FailedLinks.is_active()
+}
+
+fn value_or_null(row: &Row, name: &ByteString) -> Field {
+    let null = || Field { name: name.clone(), value: lattice_protocol::value::null() };
+    row.field(name).map_or_else(null, FieldState::to_field)
+}
+
 fn unite(held: &mut Wanted, more: &Wanted) {
     match (&mut *held, more) {
-        (Wanted::Refused, _) | (Wanted::WholeRow, Wanted::WholeRow | Wanted::Fields(_)) => {}
-        (Wanted::Fields(names), Wanted::Fields(others)) => {
+        (Wanted::Refused, _) => {}
+        (_, Wanted::Refused) => *held = Wanted::Refused,
+        (
+            Wanted::Fields(names) | Wanted::WholeRow(names),
+            Wanted::Fields(others) | Wanted::WholeRow(others),
+        ) => {
             let new: Vec<ByteString> = others.iter().filter(|name| !names.contains(name)).cloned().collect();
             names.extend(new);
+            if let (Wanted::Fields(names), Wanted::WholeRow(_)) = (&mut *held, more) {
+                *held = Wanted::WholeRow(core::mem::take(names));
+            }
         }
-        (_, wider) => *held = wider.clone(),
     }
 }

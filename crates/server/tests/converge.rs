@@ -14,9 +14,6 @@ const SEED: u64 = 20_261_122;
 const CONNECTIONS: usize = 12;
 /// Frames that each device takes in one connection, at most.
 const MAX_FRAMES: usize = 40;
-/// Whether devices also die between applying a frame and saving the checkpoint. Off until the test
-/// `a_revived_row_survives_a_checkpoint_that_was_lost` in `sync.rs` passes, which is what then goes wrong.
-const CHECKPOINTS_ARE_LOST: bool = false;
 
 /// An edit with a time of its own, up to some seconds wrong; sometimes one that the server must refuse.
 fn odd_edit(device: &mut Device, user: &str) {
@@ -80,7 +77,7 @@ fn play(seed: u64, settings: &[(&str, &str)]) {
                     connection(device, "ann", server).expect("the server stays");
                     if number + 1 < CONNECTIONS {
                         device.disconnect();
-                        if CHECKPOINTS_ARE_LOST && device.rng.chance(10) {
+                        if device.rng.chance(10) {
                             device.db.lose_checkpoint();
                         }
                     }

@@ -326,23 +326,11 @@ fn a_frame_that_comes_again_is_acked_and_changes_nothing() {
         Entry::insert("Item", &new_row()).raw("name", r#"{"kind":1,"value":"x"}"#),
     ];
     let entries = entries.each_ref();
-    let acks = |heard: common::socket::Heard| heard.acks;
-    let expected: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
+    let expected: Vec<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
     phone.upload(&entries);
     phone.upload(&entries);
-    let twice: Vec<String> = [expected.clone(), expected.clone()].concat();
-    let mut heard = Vec::new();
-    while heard.len() < twice.len() {
-        heard.extend(acks(phone.until_acked(&[])));
-        let frame: Value = serde_json::from_slice(&phone.next_frame()).expect("JSON");
-        heard.extend(
-            frame["ack"].as_array().into_iter().flatten().map(|id| id.as_str().expect("an id").to_owned()),
-        );
-    }
-    heard.sort();
-    let mut sorted = twice;
-    sorted.sort();
-    assert_eq!(heard, sorted);
+    // One ack may stand for both, where the second frame came before the first one's ack had left.
+    phone.until_acked(&expected);
     // The same by another device, and by the same one after it has connected again.
     laptop.store(&entries);
     phone.close();
@@ -445,31 +433,31 @@ fn a_client_that_breaks_off_in_mid_catch_up_resumes_there() {
     assert_quiet(&mut laptop, &mut phone);
 }
 
-/// A client that dies may ask again from an earlier checkpoint than the one it was answered from. Of a row that was
-/// deleted and made again it must not take the DELETE once more and skip the INSERT by its id.
+/// A client that dies may ask again from an earlier checkpoint than the one it was answered from, and skips what it knows
+/// by id. So a row that was deleted and made again comes as one entry, with null for the columns that it lost, and never as
+/// a DELETE that may be new with an INSERT that may be known.
 #[test]
-#[ignore = "fails: lattice-engine mints the same id for the INSERT of a revived row under another base, but not for its DELETE"]
 fn a_revived_row_survives_a_checkpoint_that_was_lost() {
     let server = TestServer::start(&[]);
     let ann = sign_up(&server, "ann");
     let mut phone = Socket::open(&server, &ann.token, None);
     let row = new_row();
-    let first = Entry::insert("Item", &row).text("name", "first");
+    let first = Entry::insert("Item", &row).text("name", "first").text("note", "lost");
     let own = Entry::insert("Item", &new_row()).text("name", "the client's own");
     phone.store(&[&first]);
     phone.store(&[&own]);
     phone.store(&[&Entry::delete("Item", &row), &Entry::insert("Item", &row).text("name", "second")]);
-    let ids_of = |checkpoint: &str| {
-        let heard = Socket::open(&server, &ann.token, Some(checkpoint)).until(|heard| {
-            heard.entries.iter().any(|entry| entry["globalRowId"] == *row && entry["operation"] == "INSERT")
-        });
-        let of_row = heard.entries.into_iter().filter(|entry| entry["globalRowId"] == *row);
-        of_row.map(|entry| (entry["operation"].clone(), entry["globalId"].clone())).collect::<Vec<_>>()
-    };
-    let (later, earlier) = (ids_of(&own.id), ids_of(&first.id));
-    assert_eq!((later.len(), earlier.len()), (2, 2), "DELETE, then INSERT: {later:?} {earlier:?}");
-    let (delete_is_new, insert_is_new) = (earlier[0] != later[0], earlier[1] != later[1]);
-    assert!(!delete_is_new || insert_is_new, "the row is gone for good: {later:?}, then {earlier:?}");
+    for checkpoint in [&own.id, &first.id] {
+        let heard = Socket::open(&server, &ann.token, Some(checkpoint))
+            .until(|heard| heard.entries.iter().any(|entry| entry["globalRowId"] == *row));
+        let of_row: Vec<_> = heard.entries.iter().filter(|entry| entry["globalRowId"] == *row).collect();
+        assert_eq!(of_row.len(), 1, "{of_row:?}");
+        assert_eq!(of_row[0]["operation"], "INSERT");
+        assert_eq!(of_row[0]["changedFields"]["name"]["value"], "second");
+        assert!(of_row[0]["changedFields"]["note"]["value"].is_null(), "{of_row:?}");
+        let names = of_row[0]["changedFieldsNames"].as_array().expect("names");
+        assert_eq!(names.len(), 2, "the lost column is named");
+    }
 }
 
 #[test]

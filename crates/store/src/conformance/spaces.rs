@@ -9,11 +9,11 @@ use bytestring::ByteString;
 use lattice_engine::{Cursor, PullRequest, Receipt, RowRef, Seq, Stream, Verdict, WriterId};
 use lattice_protocol::native::AckId;
 use lattice_protocol::value::{integer, text};
-use lattice_protocol::{Change, Code, EntryId, Field, Incoming, Operation, RowId, RowKey, Refused, Spelling};
+use lattice_protocol::{Change, Code, EntryId, Field, Incoming, Operation, Refused, RowId, RowKey, Spelling};
 
+use crate::StoreError;
 use crate::spaces::{CommitSink, Committed, Origin, Space, SpaceStore, Upload};
 use crate::time::{SystemRandom, random_id};
-use crate::StoreError;
 
 /// Keeps what a store tells its sink, for the suite to look at.
 #[derive(Default)]
@@ -121,8 +121,12 @@ fn insert(row: &RowId, value: i64) -> Incoming {
 
 async fn one_private_space_for_each_user(store: &dyn SpaceStore) {
     let (one, other) = (random_id(&SystemRandom), random_id(&SystemRandom));
-    let spaces =
-        [store.private_space(one), store.private_space(one), store.private_space(other), store.private_space(one)];
+    let spaces = [
+        store.private_space(one),
+        store.private_space(one),
+        store.private_space(other),
+        store.private_space(one),
+    ];
     let [a, b, c, d] = spaces;
     let (a, b, c, d) = tokio::join!(a, b, c, d);
     let (a, b, c, d) = (a.expect("a"), b.expect("b"), c.expect("c"), d.expect("d"));
@@ -134,7 +138,10 @@ async fn one_private_space_for_each_user(store: &dyn SpaceStore) {
 async fn uploads_get_seqs_and_verdicts(store: &dyn SpaceStore, sink: &RecordingSink) {
     let device = Device::new(store).await;
     let row = uuid_row();
-    assert_eq!(device.send(store, vec![insert(&row, 1), insert(&uuid_row(), 2)]).await, [Verdict::Applied; 2]);
+    assert_eq!(
+        device.send(store, vec![insert(&row, 1), insert(&uuid_row(), 2)]).await,
+        [Verdict::Applied; 2]
+    );
     let update = change(Operation::Update, "Item", &row, &[("n", integer(3))]);
     assert_eq!(device.send(store, vec![Incoming::Change(update.clone())]).await, [Verdict::Applied]);
     let mut late = change(Operation::Update, "Item", &row, &[("n", integer(4)), ("m", integer(5))]);
@@ -164,7 +171,11 @@ async fn entries_are_known_by_space(store: &dyn SpaceStore) {
     let Incoming::Change(Change { id, .. }) = entry else { unreachable!("it is a change") };
     assert_eq!(one.send(store, vec![entry.clone()]).await, [Verdict::Applied]);
     assert_eq!(store.receipt(&other.space, id).await.expect("an answer"), None);
-    assert_eq!(other.send(store, vec![entry.clone()]).await, [Verdict::Applied], "another space, another entry");
+    assert_eq!(
+        other.send(store, vec![entry.clone()]).await,
+        [Verdict::Applied],
+        "another space, another entry"
+    );
     assert_eq!(one.send(store, vec![entry]).await, [Verdict::Duplicate]);
     let receipt = store.receipt(&one.space, id).await.expect("an answer");
     assert_eq!(receipt, Some(Receipt { seq: 1, refused: false }));
@@ -181,7 +192,11 @@ async fn pages_follow_the_order_of_changes(store: &dyn SpaceStore) {
     assert_eq!(device.pull(store, 5, 3).await, (vec![], false, 5));
     let moved = change(Operation::Update, "Item", &rows[1], &[("n", integer(2))]);
     device.send(store, vec![Incoming::Change(moved)]).await;
-    assert_eq!(device.pull(store, 0, 10).await, (vec![1, 3, 4, 5, 6], false, 6), "a changed row moves to the end");
+    assert_eq!(
+        device.pull(store, 0, 10).await,
+        (vec![1, 3, 4, 5, 6], false, 6),
+        "a changed row moves to the end"
+    );
     let small = PullRequest { after: 0, max_rows: 10, max_bytes: 1, corrections: Vec::new() };
     let data = store.pull(&device.space, &small).await.expect("a page");
     assert_eq!((data.rows.len(), data.more), (1, true), "one row fits always");
@@ -217,7 +232,10 @@ async fn pairs_of_links_are_kept(store: &dyn SpaceStore) {
     let request = PullRequest { after: 2, max_rows: 9, max_bytes: 1 << 20, corrections };
     let data = store.pull(&device.space, &request).await.expect("a page");
     assert!(data.corrected[0].row.as_ref().is_some_and(|row| row.deleted && row.hidden));
-    assert!(data.corrected[0].keeper.as_ref().is_some_and(|row| row.id == first), "the surviving link comes along");
+    assert!(
+        data.corrected[0].keeper.as_ref().is_some_and(|row| row.id == first),
+        "the surviving link comes along"
+    );
     let delete = change(Operation::Delete, "_Item_list", &first, &[]);
     device.send(store, vec![Incoming::Change(delete)]).await;
     assert_eq!(device.send(store, vec![link(&third)]).await, [Verdict::Applied], "the pair is free again");
@@ -237,7 +255,10 @@ async fn refused_changes_are_logged(store: &dyn SpaceStore) {
         })
     };
     let verdict = Verdict::Rejected(Code::BadValue);
-    assert_eq!(device.send(store, vec![refused(), insert(&uuid_row(), 1)]).await, [verdict, Verdict::Applied]);
+    assert_eq!(
+        device.send(store, vec![refused(), insert(&uuid_row(), 1)]).await,
+        [verdict, Verdict::Applied]
+    );
     assert_eq!(device.send(store, vec![refused()]).await, [verdict]);
     let receipt = store.receipt(&device.space, id).await.expect("an answer");
     assert_eq!(receipt, Some(Receipt { seq: 1, refused: true }));
@@ -277,12 +298,20 @@ async fn values_and_ids_come_back_byte_for_byte(store: &dyn SpaceStore) {
     let sixteen = RowId::parse("exactly16bytes!!").expect("a row id");
     let large = text(&"é😀\u{0}\\\"".repeat(100_000));
     let upload = [&mixed, &short, &sixteen].map(|row| {
-        Incoming::Change(change(Operation::Insert, "Item", row, &[("n", integer(i64::MIN)), ("t", large.clone())]))
+        Incoming::Change(change(
+            Operation::Insert,
+            "Item",
+            row,
+            &[("n", integer(i64::MIN)), ("t", large.clone())],
+        ))
     });
     device.send(store, upload.into()).await;
     let request = PullRequest { after: 0, max_rows: 9, max_bytes: 64 << 20, corrections: Vec::new() };
     let rows = store.pull(&device.space, &request).await.expect("a page").rows;
-    assert_eq!(rows.iter().map(|row| row.id.to_text()).collect::<Vec<_>>(), [mixed, short, sixteen].map(|r| r.to_text()));
+    assert_eq!(
+        rows.iter().map(|row| row.id.to_text()).collect::<Vec<_>>(),
+        [mixed, short, sixteen].map(|r| r.to_text())
+    );
     assert!(rows.iter().all(|row| row.fields[1].value == large && row.fields[0].value == integer(i64::MIN)));
 }
 

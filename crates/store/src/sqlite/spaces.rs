@@ -223,12 +223,18 @@ pub fn pull(connection: &Connection, space: u32, request: &PullRequest) -> Resul
     let head = head(connection, space)?.seq;
     let (rows, more) = page(connection, space, request)?;
     let (mut corrected, mut bytes) = (Vec::with_capacity(request.corrections.len()), 0_usize);
+    let mut follows_pair = false;
     for reference in &request.corrections {
-        if bytes >= request.max_bytes {
+        if bytes >= request.max_bytes && !follows_pair {
             break;
         }
-        let found = row(connection, space, reference)?;
-        let lost_pair = found.as_ref().filter(|row| !row.is_live()).and_then(|row| row.pair);
+        follows_pair = reference.pair().is_some();
+        let found = match reference.pair() {
+            None => row(connection, space, reference)?,
+            Some(_) => None,
+        };
+        let own_pair = found.as_ref().filter(|row| !row.is_live()).and_then(|row| row.pair);
+        let lost_pair = reference.pair().or(own_pair);
         let keeper = match lost_pair {
             Some(key) => pair(connection, space, key)?.flatten(),
             None => None,

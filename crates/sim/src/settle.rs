@@ -1,0 +1,151 @@
+//! The end of a history: no more faults, everybody connects, and all are compared.
+
+use bytes::Bytes;
+use lattice_engine::{PullRequest, Row};
+use lattice_store::sqlite::spaces;
+
+use crate::audit;
+use crate::client::{LocalRow, NativeClient};
+use crate::history::{History, Problem, broken, note};
+use crate::wire;
+
+/// Most rounds until a history must have settled: far more than the frames that it can hold.
+const MAX_ROUNDS: usize = 20_000;
+/// Rounds in which others write, and in which a client must be acknowledged all the same.
+const STARVING_ROUNDS: usize = 25;
+
+impl History<'_> {
+    fn connect_all(&mut self) -> Result<(), Problem> {
+        let used: Vec<_> = self.clients.iter().filter_map(|client| client.connection).collect();
+        for no in self.server.connections() {
+            if !used.contains(&no) {
+                self.server.disconnect(no);
+            }
+        }
+        for client in 0..self.clients.len() {
+            if self.clients[client].connection.is_none() {
+                self.connect(client)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Until nobody has anything to do.
+    pub(crate) fn settle(&mut self) -> Result<(), Problem> {
+        note!(self, "-- everybody connects and settles");
+        self.connect_all()?;
+        let mut order: Vec<usize> = (0..self.clients.len()).collect();
+        for _ in 0..MAX_ROUNDS {
+            self.rng.shuffle(&mut order);
+            let mut busy = self.rng.chance(50) && self.commit(false)?;
+            for client in &order {
+                let Some(no) = self.clients[*client].connection else {
+                    return Err(format!("client {client} lost its connection while nothing fails"));
+                };
+                busy |= self.receive(*client)?
+                    || self.server.accept(no)
+                    || self.pull(no)?
+                    || self.upload(*client);
+            }
+            self.no_violation()?;
+            if !busy && !self.commit(false)? {
+                return Ok(());
+            }
+        }
+        Err(format!("nothing settled in {MAX_ROUNDS} rounds"))
+    }
+
+    /// Others write in every round, so that no stream of one-row pages ever reaches the head. Everyone who waits for an
+    /// ack must still get it: the server's driver counts the pulls that each takes.
+    pub(crate) fn starve(&mut self) -> Result<(), Problem> {
+        note!(self, "-- others write in every round");
+        self.connect_all()?;
+        self.server.shrink_pages();
+        for _ in 0..STARVING_ROUNDS {
+            for client in 0..self.clients.len() {
+                let Some(no) = self.clients[client].connection else { continue };
+                self.edit(client);
+                self.upload(client);
+                while self.server.accept(no) {}
+                self.pull(no)?;
+                while self.receive(client)? {}
+                self.no_violation()?;
+            }
+            while self.commit(false)? {}
+        }
+        Ok(())
+    }
+
+    /// Every replica must equal the server, and the audit log must hold what was promised.
+    pub(crate) fn compare(&mut self) -> Result<(), Problem> {
+        let everything =
+            PullRequest { after: 0, max_rows: usize::MAX, max_bytes: usize::MAX, corrections: Vec::new() };
+        let db = self.world.connection();
+        for space in 0..self.config.spaces {
+            let no = self.server.space(space).no;
+            let truth = spaces::pull(db, no, &everything).map_err(broken)?;
+            for (number, client) in
+                self.clients.iter().enumerate().filter(|(_, client)| client.space == space)
+            {
+                if let Some(pending) = client.db.pending().next() {
+                    return Err(format!(
+                        "client {number}: {} of {} changes was never acknowledged",
+                        pending.label.id,
+                        client.db.pending().len()
+                    ));
+                }
+                compare(&client.db, &truth.rows).map_err(|problem| format!("client {number}: {problem}"))?;
+            }
+            let head = spaces::head(db, no).map_err(broken)?.seq;
+            let log = spaces::audit(db, no, 0, usize::MAX >> 1).map_err(broken)?;
+            audit::check(&log, head, &truth.rows)?;
+        }
+        for (space, id) in &self.acked {
+            let live = self.server.space(*space);
+            let kept = spaces::receipt(db, live.no, *id).map_err(broken)?.is_some();
+            if !kept && live.minter.verify(*id).is_none() {
+                return Err(format!("{id} was acknowledged and is lost"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn compare(client: &NativeClient, truth: &[Row]) -> Result<(), Problem> {
+    let mut equal = 0;
+    for row in truth.iter().filter(|row| row.is_live() && !row.hidden) {
+        let Some(table) = client.schema().iter().position(|table| table.name == row.table) else { continue };
+        let columns = client.schema()[table].columns.iter();
+        let values: Vec<Option<Bytes>> = columns
+            .map(|name| Some(row.field(name)?.value.clone()).filter(|value| **value != *wire::NULL))
+            .collect();
+        let held = client.rows().get(&(table, row.id.key.clone()));
+        if held.map(|held| &held.values) != Some(&values) {
+            return Err(format!(
+                "{} {} is {:?}, should be {values:?}",
+                row.table,
+                row.id.to_text(),
+                held.map(shown)
+            ));
+        }
+        equal += 1;
+    }
+    if client.rows().len() == equal {
+        return Ok(());
+    }
+    let is_true = |table: usize, held: &LocalRow| {
+        let name = &client.schema()[table].name;
+        truth
+            .iter()
+            .any(|row| row.table == *name && row.id.key == held.id.key && row.is_live() && !row.hidden)
+    };
+    let extra = client.rows().iter().find(|((table, _), held)| !is_true(*table, held));
+    Err(format!(
+        "a row that is not: {:?}",
+        extra.map(|((table, _), held)| (&client.schema()[*table].name, shown(held)))
+    ))
+}
+
+fn shown(row: &LocalRow) -> (String, &Vec<Option<Bytes>>) {
+    (row.id.to_text(), &row.values)
+}

@@ -1,0 +1,54 @@
+//! Histories that must converge: many, and by name those that once did not.
+
+use lattice_sim::runner::{run_many, run_one};
+
+/// Histories of a test run. `cargo run --release -p lattice-sim -- --seeds 0..1000000` plays more.
+const HISTORIES: u64 = 10_000;
+
+#[test]
+fn ten_thousand_histories_converge() {
+    let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let outcome = run_many(0..HISTORIES, jobs, false);
+    assert_eq!(outcome.failures, []);
+    assert_eq!(outcome.histories, HISTORIES);
+}
+
+#[test]
+fn a_seed_always_plays_the_same_history() {
+    for seed in [3, 119, 4_718] {
+        let (trace, result) = run_one(seed, true);
+        assert!(trace.len() > 50 && result.is_ok(), "{result:?}");
+        assert_eq!(run_one(seed, true).0, trace);
+    }
+}
+
+macro_rules! regressions {
+    ($($(#[doc = $what:literal])* $name:ident: $seed:literal,)*) => {$(
+        $(#[doc = $what])*
+        #[test]
+        fn $name() {
+            let (_, result) = run_one($seed, false);
+            assert!(result.is_ok(), "seed {}: {result:?}", $seed);
+        }
+    )*};
+}
+
+regressions! {
+    /// A pull that was read before an upload was committed answered its verdict with values older than the upload.
+    a_verdict_is_not_answered_by_an_older_snapshot: 163,
+    /// A refused or stale change had set a column that the server's row does not have: the correction did not undo it.
+    a_correction_undoes_columns_that_the_row_does_not_have: 157,
+    /// Fields of UPDATEs that came before the INSERT were kept, and its sender, who named fewer columns, was not told.
+    the_inserter_is_sent_fields_that_were_kept_for_it: 4718,
+    /// A link row was refused for naming another pair than before; the live link of that pair had failed on the client
+    /// meanwhile and was never sent again.
+    a_refused_link_gives_way_to_the_live_link_of_the_pair_it_named: 229,
+    /// A correction gave a link row back before the stream had sent the DELETE of the row that held its pair: it could not
+    /// be applied, and was never sent again because the connection had inserted it itself.
+    a_link_row_that_could_not_be_given_back_is_sent_again: 22951,
+    /// A refused change was sent twice. The second answer took its row away for a moment, in which the client died; the
+    /// first answer had its ack, so the client did not ask a third time.
+    a_client_that_dies_between_delete_and_insert_gets_the_row_back: 72382,
+    /// A refused change that was sent again while it waited for its verdict was put into the queue once more.
+    one_verdict_waits_for_each_refused_change: 133,
+}
