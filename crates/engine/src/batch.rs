@@ -316,8 +316,8 @@ impl<'a> Batch<'a> {
     fn repeat(&self, reference: &RowRef, change: &Change) -> Option<Wanted> {
         self.row(reference).filter(|row| row.exists)?;
         Some(match change.operation {
-            Operation::Update => Wanted::Fields(names_of(change)),
-            Operation::Insert | Operation::Delete => Wanted::WholeRow(names_of(change)),
+            Operation::Update => Wanted::Fields(merge::names_of(change)),
+            Operation::Insert | Operation::Delete => Wanted::WholeRow(merge::names_of(change)),
         })
     }
 
@@ -350,7 +350,7 @@ impl<'a> Batch<'a> {
         let merged = match change.operation {
             Operation::Delete => merge::delete(row, now),
             operation if merge::is_buried(row, operation, now.clock) && !change.synthesized => {
-                merge::buried()
+                merge::buried(change)
             }
             Operation::Insert if change.synthesized && row.exists && !Mutation::SnapshotsWin.is_active() => {
                 snapshot(row, change)
@@ -501,11 +501,11 @@ impl<'a> Batch<'a> {
             let held = self.row(&reference);
             let named_pair = named_pair.filter(|_| !Mutation::NamedPairs.is_active());
             let pair = named_pair.filter(|pair| held.and_then(|row| row.pair) != Some(*pair));
-            let lost_pair = pair.or_else(|| held.filter(|row| !row.is_live())?.pair);
-            let keeper =
-                lost_pair.and_then(|pair| self.pairs.get(&pair)).and_then(|slot| slot.keeper.clone());
-            if let Some(keeper) = keeper {
-                self.share(&keeper, &Wanted::WholeRow(Vec::new()));
+            let lost = held.filter(|row| !row.is_live()).and_then(|row| row.pair);
+            for pair in [lost, pair].into_iter().flatten() {
+                if let Some(keeper) = self.pairs.get(&pair).and_then(|slot| slot.keeper.clone()) {
+                    self.share(&keeper, &Wanted::WholeRow(Vec::new()));
+                }
             }
             Correction { table, row, wanted, pair }
         });
@@ -588,10 +588,6 @@ impl<'a> Batch<'a> {
 fn snapshot(row: &Row, change: &Change) -> Merged {
     let same = |field: &Field| row.field(&field.name).is_some_and(|held| held.value == field.value);
     let equal = !row.deleted && change.fields.len() == row.fields.len() && change.fields.iter().all(same);
-    let wanted = (!equal).then(|| Wanted::WholeRow(names_of(change)));
+    let wanted = (!equal).then(|| Wanted::WholeRow(merge::names_of(change)));
     Merged { verdict: Verdict::Ignored, wanted, visible: None }
-}
-
-fn names_of(change: &Change) -> Vec<ByteString> {
-    change.fields.iter().map(|field| field.name.clone()).collect()
 }

@@ -125,9 +125,14 @@ pub(crate) fn is_buried(row: &Row, operation: Operation, clock: Clock) -> bool {
     row.deleted && (operation == Operation::Update || clock <= row.clock)
 }
 
-/// A change that a tombstone outlives.
-pub(crate) fn buried() -> Merged {
-    Merged::superseded(Some(Wanted::WholeRow(Vec::new())))
+/// A change that a tombstone outlives. The row may live again, without these fields, before its sender is answered.
+pub(crate) fn buried(change: &Change) -> Merged {
+    Merged::superseded(Some(Wanted::WholeRow(names_of(change))))
+}
+
+/// The fields that a change names.
+pub(crate) fn names_of(change: &Change) -> Vec<ByteString> {
+    change.fields.iter().map(|field| field.name.clone()).collect()
 }
 
 /// An INSERT of a link row whose pair is linked by another row already: the later row is superseded, shown to nobody
@@ -169,7 +174,7 @@ pub(crate) fn upsert(row: &mut Row, change: &Change, now: Moment) -> Merged {
     let foreign = foreign || row.shared;
     let born = change.operation == Operation::Insert && !row.exists;
     let wins = winning_fields(row, change, now);
-    let all: Vec<ByteString> = change.fields.iter().map(|field| field.name.clone()).collect();
+    let all = names_of(change);
     let wanted_now = || match change.operation {
         Operation::Update => Wanted::Fields(all),
         Operation::Insert | Operation::Delete => Wanted::WholeRow(all),

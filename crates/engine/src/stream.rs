@@ -80,8 +80,8 @@ struct Verdict {
 /// A correction with the state that it is made from.
 struct Due<'a> {
     row: Option<&'a Row>,
-    /// The live row of the pair that the row lost, or never had.
-    keeper: Option<&'a Row>,
+    /// The live rows of the pair that the row lost, and of the one that its sender named.
+    keepers: [Option<&'a Row>; 2],
     correction: Correction,
     /// The row may be taken away first.
     rebuilt: bool,
@@ -285,13 +285,12 @@ impl Stream {
             if let Some(correction) = &verdict.correction {
                 let reference = row_of(correction);
                 let Some(state) = states.get(&reference) else { break }; // did not fit into this pull
-                let keeper = match correction.pair {
-                    None => state.keeper.as_ref(),
-                    Some(pair) => match states.get(&RowRef::of_pair(pair)) {
-                        Some(state) => state.keeper.as_ref(),
-                        None => break,
-                    },
+                let named = match correction.pair.map(|pair| states.get(&RowRef::of_pair(pair))) {
+                    None => None,
+                    Some(Some(state)) => state.keeper.as_ref(),
+                    Some(None) => break,
                 };
+                let keepers = [state.keeper.as_ref(), named];
                 let rebuilt = correction.wanted == Wanted::Refused && self.may_rebuild(&verdict.ack);
                 match index.get(&(reference.clone(), correction.pair)) {
                     Some(at) => {
@@ -301,7 +300,7 @@ impl Stream {
                     None => {
                         index.insert((reference, correction.pair), due.len());
                         let (row, correction) = (state.row.as_ref(), correction.clone());
-                        due.push(Due { row, keeper, correction, rebuilt });
+                        due.push(Due { row, keepers, correction, rebuilt });
                     }
                 }
             }
@@ -329,7 +328,7 @@ impl Stream {
 
     /// The current values of what must be corrected.
     fn current(&mut self, due: Due<'_>, minter: &Minter, out: &mut Vec<Outgoing>) {
-        let Due { row, keeper, correction: Correction { table, row: id, wanted, .. }, rebuilt } = due;
+        let Due { row, keepers, correction: Correction { table, row: id, wanted, .. }, rebuilt } = due;
         if let Some(row) = row.filter(|row| row.is_live()) {
             match wanted {
                 Wanted::Fields(names) => {
@@ -345,7 +344,7 @@ impl Stream {
                         out.push(self.take_away(minter, row));
                     }
                     self.send_whole(row, &[], minter, out);
-                    self.send_keeper(Some(row), keeper, minter, out);
+                    self.send_keepers(row, keepers, minter, out);
                 }
             }
             return;
@@ -353,20 +352,21 @@ impl Stream {
         let deleted = row.is_some_and(|row| row.deleted);
         if deleted || wanted == Wanted::Refused {
             let unknown = Row::stub(table, id);
-            out.push(self.repair(minter, row.unwrap_or(&unknown), Operation::Delete, Vec::new()));
-            self.send_keeper(row, keeper, minter, out);
+            let row = row.unwrap_or(&unknown);
+            out.push(self.repair(minter, row, Operation::Delete, Vec::new()));
+            self.send_keepers(row, keepers, minter, out);
         }
     }
 
-    /// The link that the corrected row stood in the way of.
-    fn send_keeper(
+    /// The links that the corrected row stood in the way of.
+    fn send_keepers(
         &mut self,
-        row: Option<&Row>,
-        keeper: Option<&Row>,
+        row: &Row,
+        keepers: [Option<&Row>; 2],
         minter: &Minter,
         out: &mut Vec<Outgoing>,
     ) {
-        if let Some(keeper) = keeper.filter(|keeper| row.is_none_or(|row| row.id.key != keeper.id.key)) {
+        for keeper in keepers.into_iter().flatten().filter(|keeper| keeper.id.key != row.id.key) {
             self.send_whole(keeper, &[], minter, out);
         }
     }

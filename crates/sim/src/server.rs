@@ -100,8 +100,9 @@ struct Owed {
     ack: AckId,
     /// Pulls that may still end without it.
     pulls: usize,
-    /// Sent again while it waits, a change may turn out to need a correction: once, it joins the end of the queue.
-    resent: bool,
+    /// A correction comes before it. A change that turns out to need one when it is sent again joins the end of the
+    /// queue, once.
+    corrected: bool,
 }
 
 /// The server of a history.
@@ -355,16 +356,19 @@ impl Server {
 
     fn answer(&mut self, no: ConnectionNo, outcomes: Vec<Outcome>) {
         let Some(peer) = self.peers.get_mut(&no) else { return };
-        let due: Vec<AckId> = outcomes.iter().filter_map(|outcome| outcome.ack.clone()).collect();
+        let due: Vec<(AckId, bool)> = outcomes
+            .iter()
+            .filter_map(|outcome| Some((outcome.ack.clone()?, outcome.correction.is_some())))
+            .collect();
         let acks = peer.stream.outcomes(outcomes);
         // Each pull answers at least the oldest verdict, so the last of n is answered by the n-th pull. One that is being
         // read now was asked for before this verdict, so the n-th pull from now may be one short.
         let most_pulls = peer.stream.pending();
-        for ack in due.into_iter().filter(|ack| !acks.contains(ack)) {
+        for (ack, corrected) in due.into_iter().filter(|(ack, _)| !acks.contains(ack)) {
             match peer.owed.iter_mut().find(|owed| owed.ack == ack) {
-                Some(owed) if owed.resent => {}
-                Some(owed) => (owed.pulls, owed.resent) = (most_pulls, true),
-                None => peer.owed.push(Owed { ack, pulls: most_pulls, resent: false }),
+                Some(owed) if owed.corrected || !corrected => {}
+                Some(owed) => (owed.pulls, owed.corrected) = (most_pulls, true),
+                None => peer.owed.push(Owed { ack, pulls: most_pulls, corrected }),
             }
         }
         peer.owed.retain(|owed| !acks.contains(&owed.ack));

@@ -49,6 +49,14 @@ regressions! {
     /// A refused change was sent twice. The second answer took its row away for a moment, in which the client died; the
     /// first answer had its ack, so the client did not ask a third time.
     a_client_that_dies_between_delete_and_insert_gets_the_row_back: 72382,
+    /// An UPDATE came after a DELETE; before its sender was told, somebody made the row again without that column, and the
+    /// sender kept it.
+    columns_of_an_update_that_a_tombstone_outlived_are_undone: 56113,
+    /// A link row that was deleted had been known under two pairs: the live link of only one of them was sent again.
+    a_link_row_of_two_pairs_gives_way_to_both_links: 163832,
+    /// A change that turned out to need a correction only when it was sent for the third time joined the end of the queue
+    /// then, and the driver counted its pulls from the second.
+    a_late_correction_is_waited_for_from_when_it_is_due: 130875,
     /// A refused change that was sent again while it waited for its verdict was put into the queue once more.
     one_verdict_waits_for_each_refused_change: 133,
 }

@@ -57,7 +57,7 @@ impl SocketIo {
         self.shared.active.swap(false, Ordering::Relaxed)
     }
 
-    /// Says that nothing more will be sent, and discards what comes until the peer closes or [`MAX_LINGER`] is over.
+    /// Says that nothing more will be sent, and discards what comes until the peer closes or five seconds are over.
     pub async fn linger(&self) {
         if poll_fn(|cx| Pin::new(&mut *self.tcp()).poll_shutdown(cx)).await.is_err() {
             return;
