@@ -502,6 +502,11 @@ impl<'a> Batch<'a> {
             let named_pair = named_pair.filter(|_| !Mutation::NamedPairs.is_active());
             let pair = named_pair.filter(|pair| held.and_then(|row| row.pair) != Some(*pair));
             let lost = held.filter(|row| !row.is_live()).and_then(|row| row.pair);
+            if let Some(pair) = pair {
+                // Whoever links it next may be part of this correction.
+                let slot = self.pairs.entry(pair).or_default();
+                slot.dirty |= !core::mem::replace(&mut slot.known, true);
+            }
             for pair in [lost, pair].into_iter().flatten() {
                 if let Some(keeper) = self.pairs.get(&pair).and_then(|slot| slot.keeper.clone()) {
                     self.share(&keeper, &Wanted::WholeRow(Vec::new()));

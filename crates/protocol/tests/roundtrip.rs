@@ -36,6 +36,11 @@ fn row_id() -> impl Strategy<Value = RowId> {
     ]
 }
 
+/// A column name, never one that clients keep for themselves.
+fn column() -> impl Strategy<Value = String> {
+    "[a-z_][A-Za-z0-9_]{0,8}".prop_filter("a column that may be synced", |name| names::is_valid_column(name))
+}
+
 prop_compose! {
     fn outgoing()(
         id in any::<[u8; 16]>(),
@@ -43,7 +48,7 @@ prop_compose! {
         table in "[A-Z_][A-Za-z0-9_]{0,20}",
         operation in prop::sample::select(vec![Operation::Insert, Operation::Update, Operation::Delete]),
         row in row_id(),
-        fields in prop::collection::btree_map("[a-z_][A-Za-z0-9_]{0,8}", wire_value(), 0..50),
+        fields in prop::collection::btree_map(column(), wire_value(), 0..50),
         time_us in TIMES_US,
     ) -> Outgoing {
         // Written and read once, so that the spelling says nothing about decimal digits.

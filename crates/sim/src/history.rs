@@ -96,6 +96,7 @@ pub fn run(world: &mut World, seed: u64, trace: bool) -> (Vec<String>, Result<Su
         connections: 0,
         config,
     };
+    history.server.verdicts = trace.then(Vec::new);
     note!(history, "{:#?}", history.config);
     let result = history.play();
     let summary = Summary {
@@ -298,6 +299,9 @@ impl History<'_> {
         let wall_us = self.now_us + self.wall_offset_us;
         note!(self, "the server commits {group:?}, {fault:?}, {poisoned:?} fails");
         let report = self.server.commit(self.world, &group, wall_us, fault, &mut self.rng).map_err(broken)?;
+        if let (Some(trace), Some(verdicts)) = (&mut self.trace, &mut self.server.verdicts) {
+            trace.append(verdicts);
+        }
         if poisoned.is_some() {
             self.world.cure().map_err(broken)?;
         }

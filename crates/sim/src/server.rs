@@ -111,6 +111,8 @@ pub struct Server {
     limits: Limits,
     spaces: Vec<Live>,
     peers: BTreeMap<ConnectionNo, Peer>,
+    /// What became of each change, if anybody wants to read it.
+    pub verdicts: Option<Vec<String>>,
     /// Things that must never happen and did.
     pub violations: Vec<String>,
     /// Pulls so far.
@@ -129,6 +131,7 @@ impl Server {
             spaces: spaces.into_iter().map(live).collect(),
             limits,
             peers: BTreeMap::new(),
+            verdicts: None,
             violations: Vec::new(),
             pulls: 0,
             changes: 0,
@@ -356,6 +359,9 @@ impl Server {
 
     fn answer(&mut self, no: ConnectionNo, outcomes: Vec<Outcome>) {
         let Some(peer) = self.peers.get_mut(&no) else { return };
+        if let Some(verdicts) = &mut self.verdicts {
+            verdicts.extend(outcomes.iter().map(|outcome| format!("connection {no}: {outcome:?}")));
+        }
         let due: Vec<(AckId, bool)> = outcomes
             .iter()
             .filter_map(|outcome| Some((outcome.ack.clone()?, outcome.correction.is_some())))

@@ -49,6 +49,9 @@ regressions! {
     /// A refused change was sent twice. The second answer took its row away for a moment, in which the client died; the
     /// first answer had its ack, so the client did not ask a third time.
     a_client_that_dies_between_delete_and_insert_gets_the_row_back: 72382,
+    /// A refused link row named a pair that was never linked; the row that linked it next was sent with the correction, to
+    /// the client that had inserted and by then deleted it, without being shared.
+    a_pair_that_a_refused_link_named_is_shared_from_then_on: 219280,
     /// An UPDATE came after a DELETE; before its sender was told, somebody made the row again without that column, and the
     /// sender kept it.
     columns_of_an_update_that_a_tombstone_outlived_are_undone: 56113,
