@@ -1,8 +1,8 @@
 //! How a row is stored: a compact binary form, read without copying.
 //!
 //! ```text
-//! version u8 = 1, flags u8, table (len u8, bytes), row id (0, 16 bytes, case u32 | 1, len u8, text),
-//! created_seq, last_seq (varints), clock (time i64, id 16), [writer 16], [inserter 16], [pair 16],
+//! version u8 (2 with a creator, else 1), flags u8, table (len u8, bytes), row id (0, 16 bytes, case u32 | 1, len u8, text),
+//! created_seq, last_seq (varints), clock (time i64, id 16), [writer 16], [inserter 16], [pair 16], [creator 16],
 //! stamps (count, then clock, seq varint, writer 16 each), fields (count, then name, stamp index << 1 | shared, value),
 //! former fields (count, then name)
 //! ```
@@ -18,6 +18,8 @@ use crate::rows::{FieldState, Row, Stamp};
 use crate::types::{Clock, PairKey, WriterId};
 
 const VERSION: u8 = 1;
+/// The row says who created it: in spaces that several people write.
+const VERSION_WITH_CREATOR: u8 = 2;
 const EXISTS: u8 = 1;
 const DELETED: u8 = 2;
 const SHARED: u8 = 4;
@@ -37,7 +39,7 @@ pub struct CorruptRow {
 impl Row {
     /// Appends the stored form.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(VERSION);
+        out.push(if self.creator.is_some() { VERSION_WITH_CREATOR } else { VERSION });
         out.push(self.flags());
         put_short(out, str::as_bytes(&self.table));
         match &self.id.key {
@@ -54,7 +56,7 @@ impl Row {
         put_varint(out, self.created_seq);
         put_varint(out, self.last_seq);
         put_clock(out, self.clock);
-        for id in [self.writer.map(|w| w.0), self.inserter.map(|w| w.0), self.pair.map(|p| p.0)]
+        for id in [self.writer.map(|w| w.0), self.inserter.map(|w| w.0), self.pair.map(|p| p.0), self.creator]
             .into_iter()
             .flatten()
         {
@@ -125,9 +127,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn row(&mut self) -> Option<Row> {
-        if self.u8()? != VERSION {
-            return None;
-        }
+        let has_creator = match self.u8()? {
+            VERSION => false,
+            VERSION_WITH_CREATOR => true,
+            _ => return None,
+        };
         let flags = self.u8()?;
         let has = |bit: u8| flags & bit != 0;
         let table = self.name()?;
@@ -143,6 +147,7 @@ impl Reader<'_> {
         let writer = if has(HAS_WRITER) { Some(WriterId(self.array()?)) } else { None };
         let inserter = if has(HAS_INSERTER) { Some(WriterId(self.array()?)) } else { None };
         let pair = if has(HAS_PAIR) { Some(PairKey(self.array()?)) } else { None };
+        let creator = if has_creator { Some(self.array()?) } else { None };
         let (fields, former) = (self.fields()?, self.former()?);
         (self.at == self.bytes.len()).then_some(Row {
             table,
@@ -159,6 +164,7 @@ impl Reader<'_> {
             revived: has(REVIVED),
             writer,
             inserter,
+            creator,
             pair,
         })
     }

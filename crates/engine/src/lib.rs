@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+mod access;
 mod batch;
 mod codec;
 mod merge;
@@ -18,6 +19,7 @@ mod rules;
 mod stream;
 mod types;
 
+pub use access::{Access, MAX_POLICY_TABLES, Permission, Policy, Reach, Role, TablePolicy, Unlisted};
 pub use batch::{Batch, Context, Effects, LogRecord, Needs, Outcome, PairWrite, Receipt, RowWrite};
 pub use codec::CorruptRow;
 pub use merge::{Correction, Verdict, Wanted};

@@ -89,6 +89,9 @@ pub struct Row {
     pub writer: Option<WriterId>,
     /// The writer of the INSERT that created or revived it.
     pub inserter: Option<WriterId>,
+    /// The user whose INSERT created it first; kept when it is deleted and revived by another one, so that who may see it
+    /// never changes. Unknown in private spaces, where every row is its owner's.
+    pub creator: Option<[u8; 16]>,
     /// For a link row, the pair that it links.
     pub pair: Option<PairKey>,
 }
@@ -112,6 +115,7 @@ impl Row {
             revived: false,
             writer: None,
             inserter: None,
+            creator: None,
             pair: None,
         }
     }

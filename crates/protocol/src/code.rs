@@ -59,8 +59,16 @@ codes! {
     LinkImmutable = "link_immutable",
     /// The space's counter of changes is used up.
     SpaceFull = "space_full",
-    /// A policy refuses the change.
+    /// The policy does not let the sender's role do this.
     Forbidden = "forbidden",
+    /// The policy permits this only on rows that the sender created.
+    NotCreator = "not_creator",
+    /// The policy does not name the table, and permits no others.
+    TableNotAllowed = "table_not_allowed",
+    /// The frame deletes more rows than the policy permits; none of them is.
+    TooManyDeletes = "too_many_deletes",
+    /// The space is archived and takes no changes.
+    SpaceArchived = "space_archived",
     /// The server failed; the change was not stored and may be sent again.
     Internal = "internal",
 }
