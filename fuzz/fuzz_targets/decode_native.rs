@@ -69,5 +69,6 @@ fn outgoing(change: Change) -> Outgoing {
         row: change.row,
         fields,
         time_us: change.timestamp_us.unwrap_or_default(),
+        taken_back: change.filter_removal,
     }
 }

@@ -305,6 +305,7 @@ impl<'a> Batch<'a> {
                 row: row.id.clone(),
                 fields: visible.fields,
                 time_us,
+                taken_back: false,
             };
             self.effects.visible.push((seq, entry));
         }

@@ -419,6 +419,7 @@ impl Stream {
             row: row.id.clone(),
             fields,
             time_us,
+            taken_back: false,
         }
     }
 

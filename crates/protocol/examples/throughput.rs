@@ -28,6 +28,7 @@ fn entry(number: usize) -> Outgoing {
             text("note", "first program"),
         ],
         time_us: 1_711_800_000_123_000 + number as i64,
+        taken_back: false,
     }
 }
 

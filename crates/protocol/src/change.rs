@@ -95,6 +95,9 @@ pub struct Outgoing {
     pub fields: Vec<Field>,
     /// When the change was made, in microseconds since 1970.
     pub time_us: i64,
+    /// A DELETE that takes the row back from this receiver, who may no longer see it or did not ask for it. The row itself
+    /// lives on. Its `fields` are not sent. Meaningless for other operations.
+    pub taken_back: bool,
 }
 
 /// The columns of link tables that name the pair.

@@ -3,7 +3,7 @@
 
 use crate::limits::MAX_NAME_BYTES;
 
-/// Among the names of a DELETE: the row left the sender's filter and was not deleted.
+/// Among the names of a DELETE: the row left the filter of its sender, or of its receiver, and was not deleted.
 pub const FILTER_REMOVAL: &str = "__lattice_filter_removal";
 
 /// Whether this is a name that may reach other clients' SQL: `[A-Za-z_][A-Za-z0-9_]*`, of

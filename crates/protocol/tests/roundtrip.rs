@@ -50,13 +50,15 @@ prop_compose! {
         row in row_id(),
         fields in prop::collection::btree_map(column(), wire_value(), 0..50),
         time_us in TIMES_US,
+        taken_back: bool,
     ) -> Outgoing {
         // Written and read once, so that the spelling says nothing about decimal digits.
         let (id, id_spelling) = EntryId::parse(&EntryId(id).to_text(Spelling(spelling))).unwrap();
         let fields = if operation == Operation::Delete { Default::default() } else { fields };
         let fields =
             fields.into_iter().map(|(name, value)| Field { name: name.into(), value }).collect();
-        Outgoing { id, id_spelling, table: table.into(), operation, row, fields, time_us }
+        let taken_back = taken_back && operation == Operation::Delete;
+        Outgoing { id, id_spelling, table: table.into(), operation, row, fields, time_us, taken_back }
     }
 }
 
@@ -225,6 +227,7 @@ proptest! {
                 row: change.row,
                 fields: change.fields,
                 time_us: entry.time_us,
+                taken_back: change.filter_removal,
             };
             prop_assert_eq!(read, entry);
         }
@@ -320,6 +323,7 @@ fn an_entry_is_written_as_captured() {
             Field { name: "count".into(), value: value::integer(i64::MIN) },
         ],
         time_us: 1_711_800_000_123_000,
+        taken_back: false,
     };
     let mut frame = AuditLogFrame::new();
     frame.push(&entry);
@@ -344,6 +348,31 @@ fn an_entry_is_written_as_captured() {
         r#""tableName":"Item","timestamp":"2026-08-13T14:37:51.123Z"}],"kind":"auditLog"}"#,
     );
     assert_eq!(upload, expected);
+}
+
+#[test]
+fn a_row_that_is_taken_back_is_marked_and_told_without_its_values() {
+    let entry = Outgoing {
+        id: EntryId([0xad; 16]),
+        id_spelling: Spelling(0),
+        table: "Item".into(),
+        operation: Operation::Delete,
+        row: RowId::parse("row").unwrap(),
+        fields: vec![Field { name: "secret".into(), value: value::text("secret") }],
+        time_us: 0,
+        taken_back: true,
+    };
+    let mut frame = AuditLogFrame::new();
+    frame.push(&entry);
+    let frame = frame.finish();
+    let text = str::from_utf8(&frame).unwrap();
+    assert!(
+        text.contains(r#""changedFields":{},"changedFieldsNames":["__lattice_filter_removal"],"#),
+        "{text}"
+    );
+    assert!(!text.contains("secret"));
+    let expected = ServerFrame::Entries(vec![Outgoing { fields: vec![], ..entry }]);
+    assert_eq!(native::decode_server(&frame), Ok(expected));
 }
 
 #[test]

@@ -463,6 +463,7 @@ mod tests {
             row: row(row_id),
             fields: fields(values),
             time_us: 1,
+            taken_back: false,
         }
     }
 

@@ -149,6 +149,7 @@ fn read_entry(text: &ByteString, raw: &str) -> Result<Outgoing, FrameError> {
             operation: change.operation,
             row: change.row,
             fields: change.fields,
+            taken_back: change.filter_removal,
             time_us: change.timestamp_us.ok_or_else(|| FrameError {
                 code: Code::BadEntry,
                 detail: format!("entry {} has no readable timestamp", change.id),

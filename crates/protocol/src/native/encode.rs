@@ -4,7 +4,10 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::AckId;
-use crate::{Code, Operation, Outgoing, RowKey, Spelling, id::format_uuid, json::write_string, timestamp};
+use crate::{
+    Code, Field, Operation, Outgoing, RowKey, Spelling, id::format_uuid, json::write_string,
+    names::FILTER_REMOVAL, timestamp,
+};
 
 const OPEN: &[u8] = br#"{"auditLog":["#;
 const CLOSE: &[u8] = br#"],"kind":"auditLog"}"#;
@@ -47,9 +50,11 @@ impl AuditLogFrame {
         }
         self.count += 1;
 
+        let taken_back = entry.taken_back && entry.operation == Operation::Delete;
+        let fields: &[Field] = if taken_back { &[] } else { &entry.fields };
         let mut comma: &[u8] = b"";
         out.extend_from_slice(br#"{"changedFields":{"#);
-        for field in &entry.fields {
+        for field in fields {
             out.extend_from_slice(comma);
             write_string(out, &field.name);
             out.push(b':');
@@ -58,10 +63,13 @@ impl AuditLogFrame {
         }
         comma = b"";
         out.extend_from_slice(br#"},"changedFieldsNames":["#);
-        for field in &entry.fields {
+        for field in fields {
             out.extend_from_slice(comma);
             write_string(out, &field.name);
             comma = b",";
+        }
+        if taken_back {
+            write_string(out, FILTER_REMOVAL);
         }
         out.extend_from_slice(br#"],"globalId":"#);
         write_uuid(out, &entry.id.0, entry.id_spelling);
