@@ -1,5 +1,6 @@
 //! Stable error codes. A code is never renamed and never changes its meaning.
 
+use alloc::string::String;
 use core::fmt;
 
 macro_rules! codes {
@@ -78,3 +79,20 @@ impl fmt::Display for Code {
         f.write_str(self.as_str())
     }
 }
+
+/// Why a whole frame was refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FrameError {
+    /// The code.
+    pub code: Code,
+    /// One sentence for people. Never contains a value.
+    pub detail: String,
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl core::error::Error for FrameError {}

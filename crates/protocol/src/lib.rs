@@ -10,6 +10,8 @@ extern crate std;
 
 pub mod change;
 pub mod code;
+mod columns;
+mod entry;
 pub mod id;
 mod json;
 pub mod limits;
@@ -19,5 +21,5 @@ mod timestamp;
 pub mod value;
 
 pub use change::{Change, Field, Incoming, Operation, Outgoing, Refused};
-pub use code::Code;
+pub use code::{Code, FrameError};
 pub use id::{EntryId, RowId, RowKey, Spelling};

@@ -8,11 +8,12 @@ mod decode;
 mod encode;
 mod entry;
 
-use alloc::{string::String, vec::Vec};
+use alloc::vec::Vec;
 use bytestring::ByteString;
 
-use crate::{Code, EntryId, Incoming, Spelling};
+use crate::{EntryId, Incoming, Spelling};
 
+pub use crate::code::FrameError;
 pub use client::{ServerFrame, Upload, UploadTimestamp, decode_server, encode_upload};
 pub use decode::decode;
 pub use encode::{AuditLogFrame, encode_ack, encode_floor_reset, encode_nack, encode_rejected};
@@ -30,23 +31,6 @@ pub enum ClientFrame {
     /// A frame of another dialect or of an unknown kind.
     Other,
 }
-
-/// Why a whole frame was refused.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FrameError {
-    /// The code.
-    pub code: Code,
-    /// One sentence for people. Never contains a value.
-    pub detail: String,
-}
-
-impl core::fmt::Display for FrameError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}: {}", self.code, self.detail)
-    }
-}
-
-impl core::error::Error for FrameError {}
 
 /// An id in an acknowledgement, always written as it was received.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
