@@ -58,6 +58,14 @@ codes! {
     LinkIncomplete = "link_incomplete",
     /// A link row's ends cannot change.
     LinkImmutable = "link_immutable",
+    /// The cursor is not one that a server could have made.
+    BadCursor = "bad_cursor",
+    /// `tables` or `where` is not a filter, or is too large.
+    BadFilter = "bad_filter",
+    /// The state in `presence` is too large, or not JSON that every parser can read.
+    BadPresence = "bad_presence",
+    /// There is no such space, or none that the client may see.
+    UnknownSpace = "unknown_space",
     /// The space's counter of changes is used up.
     SpaceFull = "space_full",
     /// The policy does not let the sender's role do this.

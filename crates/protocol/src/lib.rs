@@ -17,6 +17,7 @@ mod json;
 pub mod limits;
 pub mod names;
 pub mod native;
+pub mod plain;
 mod timestamp;
 pub mod value;
 

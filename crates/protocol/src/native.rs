@@ -13,6 +13,9 @@ use bytestring::ByteString;
 
 use crate::{EntryId, Incoming, Spelling};
 
+pub(crate) use decode::{frame_text, json_error};
+pub(crate) use encode::write_uuid;
+
 pub use crate::code::FrameError;
 pub use client::{ServerFrame, Upload, UploadTimestamp, decode_server, encode_upload};
 pub use decode::decode;

@@ -96,7 +96,7 @@ fn check_object(base: &ByteString, raw: &str) -> Result<Bytes, &'static str> {
     Ok(if plain { json::share(base, raw).into_bytes() } else { wrap(kind, value) })
 }
 
-fn check_kind(kind: &str, value: &str) -> Result<(), &'static str> {
+pub(crate) fn check_kind(kind: &str, value: &str) -> Result<(), &'static str> {
     let (fits, or_else) = match kind {
         "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" if value == "null" => return Ok(()),
         "0" => (value.parse::<i32>().is_ok(), "not an integer of 32 bits"),
@@ -132,7 +132,7 @@ fn parse_double(raw: &str) -> Option<f64> {
     raw.parse::<f64>().ok().filter(|number| number.is_finite())
 }
 
-fn wrap(kind: &str, value: &str) -> Bytes {
+pub(crate) fn wrap(kind: &str, value: &str) -> Bytes {
     let mut out = Vec::with_capacity(br#"{"kind":0,"value":}"#.len() + value.len());
     for part in [r#"{"kind":"#, kind, r#","value":"#, value, "}"] {
         out.extend_from_slice(part.as_bytes());

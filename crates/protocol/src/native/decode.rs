@@ -41,13 +41,13 @@ pub fn decode(frame: &Bytes, max_changes: usize) -> Result<ClientFrame, FrameErr
 }
 
 /// The frame as text. Checked once here, so that everything cut out of it is known to be text.
-pub(super) fn frame_text(frame: &Bytes) -> Result<ByteString, FrameError> {
+pub(crate) fn frame_text(frame: &Bytes) -> Result<ByteString, FrameError> {
     ByteString::try_from(frame.clone())
         .map_err(|_| FrameError { code: Code::BadFrame, detail: "the frame is not UTF-8".into() })
 }
 
 /// What to say of a frame that could not be parsed. The parser's own words would quote values.
-pub(super) fn json_error(error: &serde_json::Error) -> FrameError {
+pub(crate) fn json_error(error: &serde_json::Error) -> FrameError {
     let detail = if error.is_data() {
         "the frame is not a JSON object, or a known key of it is not an array".into()
     } else {

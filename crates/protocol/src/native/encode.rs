@@ -195,7 +195,8 @@ fn write_ids(out: &mut Vec<u8>, ids: impl Iterator<Item = AckId>) {
     out.push(b']');
 }
 
-fn write_uuid(out: &mut Vec<u8>, bytes: &[u8; 16], spelling: Spelling) {
+/// Writes a UUID as a JSON string.
+pub(crate) fn write_uuid(out: &mut Vec<u8>, bytes: &[u8; 16], spelling: Spelling) {
     out.push(b'"');
     out.extend_from_slice(&format_uuid(bytes, spelling));
     out.push(b'"');
