@@ -9,6 +9,7 @@ use lattice_protocol::{
     Change, Code, EntryId, Field, Incoming, Operation, Outgoing, Refused, RowId, RowKey, Spelling,
 };
 
+use crate::access::Access;
 use crate::merge::{self, Correction, Merged, Moment, Verdict, Wanted};
 use crate::mint::Minter;
 use crate::mutation::Mutation;
@@ -26,8 +27,13 @@ pub struct Context<'a> {
     pub max_skew_us: i64,
     /// The space's merge rules.
     pub rules: &'a Rules,
-    /// Verifies ids of the space.
+    /// Names pairs and entries without an id.
     pub minter: &'a Minter,
+    /// What the sender may do.
+    pub access: Access<'a>,
+    /// The sender is answered with current values whether or not it needs them: what it is sent depends on more than who
+    /// wrote last (see [`crate::View`]).
+    pub echoes: bool,
 }
 
 /// Stored state to load for a batch.
@@ -151,8 +157,10 @@ pub struct Batch<'a> {
     wanted_rows: Vec<RowRef>,
     wanted_pairs: Vec<PairKey>,
     asked_entries: bool,
-    /// Rows whose DELETE in this upload lost: the links deleted with them come back too.
+    /// Rows whose DELETE in this upload lost or was refused: the links deleted with them come back too.
     undeleted: Vec<RowKey>,
+    /// The upload holds more DELETEs than the policy permits.
+    too_many_deletes: bool,
     effects: Effects,
 }
 
@@ -170,6 +178,7 @@ impl<'a> Batch<'a> {
             wanted_pairs: Vec::new(),
             asked_entries: false,
             undeleted: Vec::new(),
+            too_many_deletes: false,
             effects: Effects::default(),
         };
         for at in 0..batch.incoming.len() {
@@ -242,6 +251,7 @@ impl<'a> Batch<'a> {
         if head.seq.saturating_add(self.incoming.len() as u64) > MAX_SEQ {
             return Err(Code::SpaceFull);
         }
+        self.too_many_deletes = self.exceeds_deletes();
         for incoming in core::mem::take(&mut self.incoming) {
             // One arrival time per change: one per frame would let random ids decide between a person's own edits.
             let mut arrival = self.context.now_us.max(self.effects.head.arrival_us.saturating_add(1));
@@ -262,6 +272,32 @@ impl<'a> Batch<'a> {
         Ok(self.effects)
     }
 
+    /// Whether the upload holds more new DELETEs than the policy permits. All of them are refused then: of a client that
+    /// deletes what it should not, no part is better kept.
+    fn exceeds_deletes(&self) -> bool {
+        let Some(most) = self.context.access.policy.max_deletes_per_frame else { return false };
+        let counts = |incoming: &&Incoming| {
+            matches!(incoming, Incoming::Change(change) if change.operation == Operation::Delete
+                && !change.filter_removal
+                && self.entries.get(&change.id).is_none_or(Option::is_none))
+        };
+        self.incoming.iter().filter(counts).count() > most as usize
+    }
+
+    /// Why policy refuses a change, if so. A snapshot of a row that is known changes nothing and needs no permission.
+    fn forbidden(&self, reference: &RowRef, change: &Change) -> Option<Code> {
+        let row = self.row(reference);
+        let harmless =
+            change.synthesized && change.operation == Operation::Insert && row.is_some_and(|row| row.exists);
+        if harmless || Mutation::NoPolicy.is_active() {
+            return None;
+        }
+        if change.operation == Operation::Delete && self.too_many_deletes {
+            return Some(Code::TooManyDeletes);
+        }
+        self.context.access.refusal(&change.table, change.operation, row)
+    }
+
     fn change(&mut self, change: Change, arrival: i64) {
         let ack = Some(AckId::Uuid(change.id, change.id_spelling));
         let reference = RowRef { table: change.table.clone(), key: change.row.key.clone() };
@@ -275,7 +311,7 @@ impl<'a> Batch<'a> {
             return;
         }
         // A minted id is our own word coming back: clients relay between processes.
-        if receipt.is_some() || self.context.minter.verify(change.id).is_some() {
+        if receipt.is_some() || change.id.is_minted() {
             let wanted = match receipt {
                 Some(Receipt { refused: true, .. }) => Some(Wanted::Refused),
                 _ => self.repeat(&reference, &change),
@@ -310,22 +346,30 @@ impl<'a> Batch<'a> {
             self.effects.visible.push((seq, entry));
         }
         let pair = self.pair_of(&change);
-        self.answer(ack, merged.verdict, change.table, change.row, merged.wanted, pair);
+        let wanted = match merged.wanted {
+            None if self.context.echoes && !Mutation::NoViewEcho.is_active() => {
+                Some(merge::wanted_of(&change))
+            }
+            wanted => wanted,
+        };
+        self.answer(ack, merged.verdict, change.table, change.row, wanted, pair);
     }
 
     /// A duplicate changes nothing, but its sender gets the current values: it may have lost the answer to the first.
     fn repeat(&self, reference: &RowRef, change: &Change) -> Option<Wanted> {
         self.row(reference).filter(|row| row.exists)?;
-        Some(match change.operation {
-            Operation::Update => Wanted::Fields(merge::names_of(change)),
-            Operation::Insert | Operation::Delete => Wanted::WholeRow(merge::names_of(change)),
-        })
+        Some(merge::wanted_of(change))
     }
 
     fn merge(&mut self, reference: &RowRef, change: &Change, now: Moment) -> Merged {
         let pair = self.pair_of(change);
-        if let Some(code) = self.link_problem(reference, change, pair) {
+        let problem =
+            self.forbidden(reference, change).or_else(|| self.link_problem(reference, change, pair));
+        if let Some(code) = problem {
             self.leave_stub(reference, change.row.clone(), pair, now.seq);
+            if change.operation == Operation::Delete {
+                self.undeleted.push(reference.key.clone());
+            }
             return Merged { verdict: Verdict::Rejected(code), wanted: Some(Wanted::Refused), visible: None };
         }
         let known_pair = pair.and_then(|pair| self.pairs.get(&pair)).is_some_and(|slot| slot.known);
@@ -372,6 +416,12 @@ impl<'a> Batch<'a> {
         };
         if row.last_seq == 0 {
             row.last_seq = now.seq;
+        }
+        let created = change.operation == Operation::Insert
+            && matches!(merged.verdict, Verdict::Applied | Verdict::Merged);
+        if created && row.creator.is_none() && !self.context.access.private {
+            row.creator = Some(self.context.access.user);
+            row.born_seq = now.seq;
         }
         if change.operation == Operation::Delete && merged.verdict != Verdict::Applied {
             self.undeleted.push(reference.key.clone());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version u8 (2 with a creator, else 1), flags u8, table (len u8, bytes), row id (0, 16 bytes, case u32 | 1, len u8, text),
-//! created_seq, last_seq (varints), clock (time i64, id 16), [writer 16], [inserter 16], [pair 16], [creator 16],
+//! created_seq, last_seq (varints), clock (time i64, id 16), [writer 16], [inserter 16], [pair 16], [creator 16, born_seq varint],
 //! stamps (count, then clock, seq varint, writer 16 each), fields (count, then name, stamp index << 1 | shared, value),
 //! former fields (count, then name)
 //! ```
@@ -61,6 +61,9 @@ impl Row {
             .flatten()
         {
             out.extend_from_slice(&id);
+        }
+        if self.creator.is_some() {
+            put_varint(out, self.born_seq);
         }
         self.encode_fields(out);
     }
@@ -148,6 +151,7 @@ impl Reader<'_> {
         let inserter = if has(HAS_INSERTER) { Some(WriterId(self.array()?)) } else { None };
         let pair = if has(HAS_PAIR) { Some(PairKey(self.array()?)) } else { None };
         let creator = if has_creator { Some(self.array()?) } else { None };
+        let born_seq = if has_creator { self.varint()? } else { 0 };
         let (fields, former) = (self.fields()?, self.former()?);
         (self.at == self.bytes.len()).then_some(Row {
             table,
@@ -155,6 +159,7 @@ impl Reader<'_> {
             fields,
             former,
             created_seq,
+            born_seq,
             last_seq,
             clock,
             exists: has(EXISTS),

@@ -135,6 +135,14 @@ pub(crate) fn names_of(change: &Change) -> Vec<ByteString> {
     change.fields.iter().map(|field| field.name.clone()).collect()
 }
 
+/// The current values of what a change named.
+pub(crate) fn wanted_of(change: &Change) -> Wanted {
+    match change.operation {
+        Operation::Update => Wanted::Fields(names_of(change)),
+        Operation::Insert | Operation::Delete => Wanted::WholeRow(names_of(change)),
+    }
+}
+
 /// An INSERT of a link row whose pair is linked by another row already: the later row is superseded, shown to nobody
 /// else, and its sender is told to delete it.
 pub(crate) fn supersede_link(row: &mut Row, now: Moment) -> Merged {
@@ -174,11 +182,7 @@ pub(crate) fn upsert(row: &mut Row, change: &Change, now: Moment) -> Merged {
     let foreign = foreign || row.shared;
     let born = change.operation == Operation::Insert && !row.exists;
     let wins = winning_fields(row, change, now);
-    let all = names_of(change);
-    let wanted_now = || match change.operation {
-        Operation::Update => Wanted::Fields(all),
-        Operation::Insert | Operation::Delete => Wanted::WholeRow(all),
-    };
+    let wanted_now = || wanted_of(change);
     if wins.is_empty() && !born {
         let wanted = row.exists.then(wanted_now).filter(|_| !change.fields.is_empty());
         let verdict = if change.fields.is_empty() { Verdict::Applied } else { Verdict::Superseded };

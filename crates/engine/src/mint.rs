@@ -24,9 +24,29 @@ pub struct MintKey(pub [u8; 16]);
 /// Mints and verifies ids for one view of one space.
 #[derive(Clone)]
 pub struct Minter {
+    origin: Origin,
     content_key: [u8; 16],
     tag_key: [u8; 16],
     pair_key: [u8; 16],
+}
+
+/// What the keys of all views of a space are derived from.
+#[derive(Clone, Copy)]
+struct Origin {
+    key: MintKey,
+    space: SpaceId,
+    epoch: u32,
+}
+
+impl Origin {
+    fn derive(&self, label: &[u8], epoch: u32, view: u64) -> [u8; 16] {
+        let mut hasher = SipHasher24x128::new_with_key(&self.key.0);
+        hasher.write(label);
+        hasher.write(&self.space.0);
+        hasher.write(&epoch.to_le_bytes());
+        hasher.write(&view.to_le_bytes());
+        hasher.finish128().as_bytes()
+    }
 }
 
 impl Minter {
@@ -34,20 +54,30 @@ impl Minter {
     /// through, 0 for everything.
     #[must_use]
     pub fn new(key: MintKey, space: SpaceId, epoch: u32, view: u64) -> Self {
-        let derive = |label: &[u8], epoch: u32, view: u64| {
-            let mut hasher = SipHasher24x128::new_with_key(&key.0);
-            hasher.write(label);
-            hasher.write(&space.0);
-            hasher.write(&epoch.to_le_bytes());
-            hasher.write(&view.to_le_bytes());
-            hasher.finish128().as_bytes()
-        };
+        Self::labelled(Origin { key, space, epoch }, b"content.", b"tag.....", view)
+    }
+
+    fn labelled(origin: Origin, content: &[u8; 8], tag: &[u8; 8], view: u64) -> Self {
         Self {
-            content_key: derive(b"content.", epoch, view),
-            tag_key: derive(b"tag.....", epoch, view),
+            content_key: origin.derive(content, origin.epoch, view),
+            tag_key: origin.derive(tag, origin.epoch, view),
             // Pairs are stored: they must outlive the epoch and be the same in every view.
-            pair_key: derive(b"pair....", 0, 0),
+            pair_key: origin.derive(b"pair....", 0, 0),
+            origin,
         }
+    }
+
+    /// The minter of another view of the same space.
+    #[must_use]
+    pub fn of_view(&self, view: u64) -> Self {
+        Self::labelled(self.origin, b"content.", b"tag.....", view)
+    }
+
+    /// The minter of ids that claim a part of the way to a view: other views at `base` and later, this one up to
+    /// `position`, which may be less.
+    #[must_use]
+    pub fn of_transition(&self, view: u64) -> Self {
+        Self::labelled(self.origin, b"moving..", b"movetag.", view)
     }
 
     /// An id that claims `cursor`. `content` names the state that is sent, `nonce` makes repeated repairs distinct.
@@ -86,7 +116,7 @@ impl Minter {
             Cursor { base: seq(SEQ_BITS + CONTENT_BITS + TAG_BITS), position: seq(CONTENT_BITS + TAG_BITS) };
         let content = (bits >> TAG_BITS) as u64 & ((1 << CONTENT_BITS) - 1);
         let tag = bits as u64 & ((1 << TAG_BITS) - 1);
-        (tag == self.tag(cursor, content) && cursor.base <= cursor.position).then_some(cursor)
+        (tag == self.tag(cursor, content)).then_some(cursor)
     }
 
     /// The key of a link row's pair.

@@ -76,6 +76,18 @@ mutations! {
     FailedLinks = "failed-links",
     /// The second answer to a refused change takes the row away for a moment too, although its ack has left.
     RebuiltTwice = "rebuilt-twice",
+    /// Policy refuses nothing.
+    NoPolicy = "no-policy",
+    /// A client with a restricted view is not answered with current values.
+    NoViewEcho = "no-view-echo",
+    /// What a view does not show is sent all the same.
+    LeakyViews = "leaky-views",
+    /// A row that a view shows no more is not taken back.
+    KeptRows = "kept-rows",
+    /// A cursor of another view counts in full, also for rows that were not visible in it.
+    ForeignCursor = "foreign-cursor",
+    /// A transition to another view mints the same ids as an earlier one.
+    ReusedTransitions = "reused-transitions",
 }
 
 #[cfg(feature = "mutations")]

@@ -71,6 +71,8 @@ pub struct Row {
     pub former: Vec<ByteString>,
     /// The seq that created or revived it; 0 while it does not exist.
     pub created_seq: Seq,
+    /// The seq that created it for the first time; 0 while that is not known, as in private spaces.
+    pub born_seq: Seq,
     /// Its place in the order: the seq of its last change that others may see, or of the change that made a hidden row.
     pub last_seq: Seq,
     /// Clock of the last delete or revival.
@@ -106,6 +108,7 @@ impl Row {
             fields: Vec::new(),
             former: Vec::new(),
             created_seq: 0,
+            born_seq: 0,
             last_seq: 0,
             clock: Clock::NEVER,
             exists: false,

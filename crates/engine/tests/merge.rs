@@ -1,95 +1,16 @@
 //! Properties of merging: what must not depend on the order in which changes arrive, or on how they are cut into uploads.
 
+mod common;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use lattice_engine::{
-    Batch, Context, Effects, MintKey, Minter, PairKey, Receipt, Row, RowRef, Rule, Rules, SpaceHead, SpaceId,
-    Verdict, WriterId,
-};
+use common::Memory;
+use lattice_engine::{Row, RowRef, Rule, Verdict};
 use lattice_protocol::value::{integer, text};
-use lattice_protocol::{Change, EntryId, Field, Incoming, Operation, RowId, RowKey, Spelling};
+use lattice_protocol::{Change, EntryId, Field, Operation, RowId, RowKey, Spelling};
 use proptest::prelude::*;
-
-/// A store in memory: the smallest driver of the engine.
-struct Memory {
-    head: SpaceHead,
-    rows: BTreeMap<RowRef, Bytes>,
-    pairs: BTreeMap<PairKey, Option<RowRef>>,
-    entries: BTreeMap<EntryId, Receipt>,
-    minter: Minter,
-    rules: Rules,
-}
-
-impl Memory {
-    fn new(rule: Rule) -> Self {
-        Self {
-            head: SpaceHead::default(),
-            rows: BTreeMap::new(),
-            pairs: BTreeMap::new(),
-            entries: BTreeMap::new(),
-            minter: Minter::new(MintKey([1; 16]), SpaceId([2; 16]), 1, 0),
-            rules: Rules { default: rule, ..Rules::default() },
-        }
-    }
-
-    fn upload(&mut self, writer: u8, changes: Vec<Change>) -> Effects {
-        let context = Context {
-            writer: WriterId([writer; 16]),
-            now_us: 1_000_000,
-            max_skew_us: 1_000,
-            rules: &self.rules,
-            minter: &self.minter,
-        };
-        let mut batch = Batch::new(context, changes.into_iter().map(Incoming::Change).collect());
-        for round in 0.. {
-            let needs = batch.needs();
-            if needs.is_empty() {
-                break;
-            }
-            assert!(round < 4, "a batch needs a bounded number of rounds");
-            for id in needs.entries {
-                if let Some(receipt) = self.entries.get(&id) {
-                    batch.supply_entry(id, *receipt);
-                }
-            }
-            for row in needs.rows {
-                if let Some(stored) = self.rows.get(&row) {
-                    batch.supply_row(Row::decode(stored).expect("what was encoded"));
-                }
-            }
-            for pair in needs.pairs {
-                if let Some(keeper) = self.pairs.get(&pair) {
-                    batch.supply_pair(pair, keeper.clone());
-                }
-            }
-        }
-        let effects = batch.finish(self.head).expect("the space is not full");
-        self.head = effects.head;
-        for record in &effects.log {
-            let refused = matches!(record.verdict, Verdict::Rejected(_));
-            assert!(
-                self.entries.insert(record.id, Receipt { seq: record.seq, refused }).is_none(),
-                "logged once"
-            );
-        }
-        for write in &effects.rows {
-            let mut stored = Vec::new();
-            write.row.encode(&mut stored);
-            self.rows.insert(write.row.reference(), stored.into());
-        }
-        self.pairs.extend(effects.pairs.iter().map(|write| (write.pair, write.keeper.clone())));
-        effects
-    }
-
-    /// What replicas are to hold.
-    fn live(&self) -> BTreeMap<RowRef, BTreeMap<String, Bytes>> {
-        let rows = self.rows.values().map(|stored| Row::decode(stored).expect("what was encoded"));
-        let values = |row: &Row| row.fields.iter().map(|f| (f.name.to_string(), f.value.clone())).collect();
-        rows.filter(Row::is_live).map(|row| (row.reference(), values(&row))).collect()
-    }
-}
 
 fn change(
     id: u8,

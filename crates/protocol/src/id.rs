@@ -98,6 +98,12 @@ impl EntryId {
         parse_uuid(text).map(|(bytes, spelling)| (Self(bytes), spelling))
     }
 
+    /// Whether it has the form of an id that a server mints: a UUID of version 8 (RFC 9562). Clients make no such ids.
+    #[must_use]
+    pub fn is_minted(self) -> bool {
+        self.0[6] >> 4 == 8 && self.0[8] >> 6 == 2
+    }
+
     /// The id in the given spelling.
     #[must_use]
     pub fn to_text(self, spelling: Spelling) -> String {

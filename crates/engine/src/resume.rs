@@ -1,0 +1,119 @@
+//! Where the stream of a client starts that comes with a checkpoint: an id that it was sent last, in this view or another.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use lattice_protocol::EntryId;
+
+use crate::mint::Minter;
+use crate::stream::Start;
+use crate::types::{Cursor, Seq};
+use crate::view::{Prior, Shown, View};
+
+/// What a client says that it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Checkpoint {
+    /// Nothing: it is new.
+    New,
+    /// It names none, but may hold something from earlier.
+    Lost,
+    /// The entry with this id, and what came before.
+    Id {
+        /// The id.
+        id: EntryId,
+        /// Where the audit log has it, if it is the id of an accepted change.
+        seq: Option<Seq>,
+    },
+}
+
+/// What is known about the space and the client.
+pub struct Resume<'a> {
+    /// The space's own minter.
+    pub minter: &'a Minter,
+    /// The space's head: cursors beyond it are of a future that a restored backup does not have.
+    pub head: Seq,
+    /// What the client is to be shown.
+    pub view: Arc<View>,
+    /// The user.
+    pub user: [u8; 16],
+    /// Views that the user was shown before, this one included if it is among them.
+    pub remembered: &'a [Shown],
+    /// Drawn at random.
+    pub nonce: u64,
+}
+
+impl Resume<'_> {
+    /// Where the stream starts, and whether the checkpoint could not be resolved.
+    #[must_use]
+    pub fn start(self, checkpoint: Checkpoint) -> (Start, bool) {
+        match checkpoint {
+            Checkpoint::New => (self.fresh(Cursor::default(), None), false),
+            Checkpoint::Lost => (self.unknown(), false),
+            Checkpoint::Id { id, seq } => {
+                let known = self.minted(id).or_else(|| self.accepted(seq?));
+                known.map_or_else(|| (self.unknown(), true), |start| (start, false))
+            }
+        }
+    }
+
+    /// An id that was minted in the view itself, on the way to it, or in one that was shown before.
+    fn minted(&self, id: EntryId) -> Option<Start> {
+        if !id.is_minted() {
+            return None;
+        }
+        let views = core::iter::once(&self.view).chain(self.remembered.iter().map(|shown| &shown.view));
+        for view in views {
+            let complete = self.minter.of_view(view.id()).verify(id);
+            if let Some(cursor) =
+                complete.filter(|cursor| cursor.base <= cursor.position && self.has(*cursor))
+            {
+                return Some(self.from_view(view, cursor));
+            }
+            let partial = self.minter.of_transition(view.id()).verify(id);
+            if let Some(cursor) = partial.filter(|cursor| self.has(*cursor)) {
+                let position = if view.id() == self.view.id() { cursor.position } else { 0 };
+                let prior = self.prior(self.remembered.to_vec(), cursor.base);
+                return Some(self.fresh(Cursor { base: cursor.base, position }, Some(prior)));
+            }
+        }
+        None
+    }
+
+    /// The id of an accepted change: only who was shown everything was sent it.
+    fn accepted(&self, seq: Seq) -> Option<Start> {
+        let everything = Arc::new(View::everything());
+        let seen =
+            !self.view.is_restricted() || self.remembered.iter().any(|shown| !shown.view.is_restricted());
+        (seen && seq <= self.head).then(|| self.from_view(&everything, Cursor::complete(seq)))
+    }
+
+    fn from_view(&self, view: &Arc<View>, cursor: Cursor) -> Start {
+        if view.id() == self.view.id() {
+            return self.fresh(cursor, None);
+        }
+        let until = self.remembered.iter().find(|shown| shown.view.id() == view.id());
+        let until = until.map_or(self.head, |shown| shown.until);
+        let prior = self.prior(Vec::from([Shown { view: Arc::clone(view), until }]), cursor.base);
+        self.fresh(Cursor { base: cursor.base, position: 0 }, Some(prior))
+    }
+
+    /// It may hold whatever the user was ever shown.
+    fn unknown(&self) -> Start {
+        let others = self.remembered.iter().any(|shown| shown.view.id() != self.view.id());
+        let filtered = self.view.is_restricted() && !self.remembered.is_empty();
+        let prior = (others || filtered).then(|| self.prior(self.remembered.to_vec(), 0));
+        self.fresh(Cursor::default(), prior)
+    }
+
+    fn prior(&self, views: Vec<Shown>, base: Seq) -> Prior {
+        Prior { views, base, user: self.user }
+    }
+
+    fn fresh(&self, cursor: Cursor, prior: Option<Prior>) -> Start {
+        Start { view: Arc::clone(&self.view), cursor, prior, nonce: self.nonce }
+    }
+
+    fn has(&self, cursor: Cursor) -> bool {
+        cursor.base.max(cursor.position) <= self.head
+    }
+}

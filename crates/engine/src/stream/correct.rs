@@ -1,0 +1,186 @@
+//! Corrections: current values of what a client has sent, before it is told that its changes are done with.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use bytestring::ByteString;
+use lattice_protocol::native::AckId;
+use lattice_protocol::{Field, Outgoing};
+
+use super::ids::{Act, Minters};
+use super::{Corrected, Delivery, MAX_RECENT_IDS, PullRequest, Stream, row_of};
+use crate::merge::{Correction, Wanted};
+use crate::mutation::Mutation;
+use crate::rows::{FieldState, Row, RowRef};
+use crate::types::{Cursor, PairKey};
+
+/// A correction with the state that it is made from.
+struct Due<'a> {
+    row: Option<&'a Row>,
+    /// The live rows of the pair that the row lost, and of the one that its sender named.
+    keepers: [Option<&'a Row>; 2],
+    correction: Correction,
+    /// The row may be taken away first.
+    rebuilt: bool,
+}
+
+impl Stream {
+    pub(super) fn correct(
+        &mut self,
+        request: &PullRequest,
+        corrected: Vec<Corrected>,
+        minters: &Minters,
+        out: &mut Delivery,
+    ) {
+        let states: BTreeMap<&RowRef, Corrected> = request.corrections.iter().zip(corrected).collect();
+        let mut due: Vec<Due<'_>> = Vec::new();
+        let mut index: BTreeMap<(RowRef, Option<PairKey>), usize> = BTreeMap::new();
+        let asked = if Mutation::StaleVerdicts.is_active() { u64::MAX } else { self.asked_verdicts };
+        while let Some(verdict) = self.verdicts.front().filter(|verdict| verdict.no < asked) {
+            if let Some(correction) = &verdict.correction {
+                let reference = row_of(correction);
+                let Some(state) = states.get(&reference) else { break }; // did not fit into this pull
+                let named = match correction.pair.map(|pair| states.get(&RowRef::of_pair(pair))) {
+                    None => None,
+                    Some(Some(state)) => state.keeper.as_ref(),
+                    Some(None) => break,
+                };
+                let keepers = [state.keeper.as_ref(), named];
+                let rebuilt = correction.wanted == Wanted::Refused && self.may_rebuild(&verdict.ack);
+                match index.get(&(reference.clone(), correction.pair)) {
+                    Some(at) => {
+                        unite(&mut due[*at].correction.wanted, &correction.wanted);
+                        due[*at].rebuilt |= rebuilt;
+                    }
+                    None => {
+                        index.insert((reference, correction.pair), due.len());
+                        let (row, correction) = (state.row.as_ref(), correction.clone());
+                        due.push(Due { row, keepers, correction, rebuilt });
+                    }
+                }
+            }
+            let Some(verdict) = self.verdicts.pop_front() else { break };
+            let refused = verdict.correction.is_some_and(|correction| correction.wanted == Wanted::Refused);
+            if let (true, Some(AckId::Uuid(id, _))) = (refused, &verdict.ack) {
+                if self.rebuilt.len() >= MAX_RECENT_IDS {
+                    self.rebuilt.clear();
+                }
+                self.rebuilt.insert(*id);
+            }
+            out.acks.extend(verdict.ack);
+        }
+        for due in due {
+            self.current(due, minters, &mut out.corrections);
+        }
+    }
+
+    /// Whether the row of a refused change may be taken away for a moment. Not after its ack has left: a client that dies
+    /// at that moment sends the change no more, and so would not get the row back.
+    fn may_rebuild(&self, ack: &Option<AckId>) -> bool {
+        !matches!(ack, Some(AckId::Uuid(id, _)) if self.rebuilt.contains(id))
+            || Mutation::RebuiltTwice.is_active()
+    }
+
+    /// The current values of what must be corrected.
+    fn current(&mut self, due: Due<'_>, minters: &Minters, out: &mut Vec<Outgoing>) {
+        let Due { row, keepers, correction: Correction { table, row: id, wanted, .. }, rebuilt } = due;
+        if let Some(row) = row.filter(|row| row.is_live()) {
+            if !self.view.shows(row) {
+                out.push(self.repair(minters, row, Act::TakeBack, Vec::new()));
+                self.send_keepers(row, keepers, minters, out);
+                return;
+            }
+            match wanted {
+                Wanted::Fields(names) => {
+                    let sent = names
+                        .iter()
+                        .filter(|name| row.field(name).is_some() || !Mutation::AbsentFields.is_active());
+                    let fields = sent.map(|name| value_or_null(row, name)).collect();
+                    out.push(self.repair(minters, row, Act::Update, fields));
+                }
+                Wanted::WholeRow(names) => self.send_whole(row, &names, minters, out),
+                Wanted::Refused => {
+                    if rebuilt && !Mutation::AbsentFields.is_active() {
+                        out.push(self.take_away(minters, row));
+                    }
+                    self.send_whole(row, &[], minters, out);
+                    self.send_keepers(row, keepers, minters, out);
+                }
+            }
+            return;
+        }
+        let deleted = row.is_some_and(|row| row.deleted);
+        if deleted || wanted == Wanted::Refused {
+            let unknown = Row::stub(table, id);
+            let row = row.unwrap_or(&unknown);
+            out.push(self.repair(minters, row, Act::Delete, Vec::new()));
+            self.send_keepers(row, keepers, minters, out);
+        }
+    }
+
+    /// The links that the corrected row stood in the way of.
+    fn send_keepers(
+        &mut self,
+        row: &Row,
+        keepers: [Option<&Row>; 2],
+        minters: &Minters,
+        out: &mut Vec<Outgoing>,
+    ) {
+        let others = keepers.into_iter().flatten().filter(|keeper| keeper.id.key != row.id.key);
+        for keeper in others {
+            if !self.view.shows(keeper) {
+                continue;
+            }
+            self.send_whole(keeper, &[], minters, out);
+        }
+    }
+
+    /// The whole row, with null for those of `names` that it does not have.
+    fn send_whole(&mut self, row: &Row, names: &[ByteString], minters: &Minters, out: &mut Vec<Outgoing>) {
+        let mut fields = row.values();
+        let names = if Mutation::AbsentFields.is_active() { &[] } else { names };
+        let absent = names.iter().filter(|name| row.field(name).is_none());
+        fields.extend(absent.map(|name| value_or_null(row, name)));
+        out.push(self.repair(minters, row, Act::Insert, fields));
+    }
+
+    /// The DELETE of a row that is there and sent again right after it. Until then it claims no more than what was before
+    /// the row, so that a client that breaks off is sent the row once more.
+    fn take_away(&mut self, minters: &Minters, row: &Row) -> Outgoing {
+        let cursor = Cursor {
+            base: self.cursor.base.min(row.created_seq.saturating_sub(1)),
+            position: self.cursor.position.min(row.last_seq.saturating_sub(1)),
+        };
+        self.repairs += 1;
+        let claim = self.claim(minters, cursor);
+        self.mint(claim, row, Act::Delete, Vec::new(), self.repairs)
+    }
+
+    /// A repair gets a fresh id each time: clients skip ids that they know.
+    fn repair(&mut self, minters: &Minters, row: &Row, act: Act, fields: Vec<Field>) -> Outgoing {
+        self.repairs += 1;
+        let claim = self.claim(minters, self.cursor);
+        self.mint(claim, row, act, fields, self.repairs)
+    }
+}
+
+fn value_or_null(row: &Row, name: &ByteString) -> Field {
+    let null = || Field { name: name.clone(), value: lattice_protocol::value::null() };
+    row.field(name).map_or_else(null, FieldState::to_field)
+}
+
+fn unite(held: &mut Wanted, more: &Wanted) {
+    match (&mut *held, more) {
+        (Wanted::Refused, _) => {}
+        (_, Wanted::Refused) => *held = Wanted::Refused,
+        (
+            Wanted::Fields(names) | Wanted::WholeRow(names),
+            Wanted::Fields(others) | Wanted::WholeRow(others),
+        ) => {
+            let new: Vec<ByteString> = others.iter().filter(|name| !names.contains(name)).cloned().collect();
+            names.extend(new);
+            if let (Wanted::Fields(names), Wanted::WholeRow(_)) = (&mut *held, more) {
+                *held = Wanted::WholeRow(core::mem::take(names));
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Ids of what a stream sends.
+
+use alloc::vec::Vec;
+use lattice_protocol::{EntryId, Field, Operation, Outgoing, RowKey, Spelling};
+
+use super::{MAX_RECENT_IDS, Stream};
+use crate::mint::Minter;
+use crate::mutation::Mutation;
+use crate::rows::{FieldState, Row};
+use crate::types::{Cursor, Seq};
+
+/// What an entry does to its receiver's row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Act {
+    Insert,
+    Update,
+    Delete,
+    /// The row is not deleted, but not shown any more.
+    TakeBack,
+}
+
+/// Mint ids that claim a cursor in the stream's view, and ids that claim a part of the way to it.
+pub(super) struct Minters {
+    view: Minter,
+    transition: Minter,
+}
+
+impl Minters {
+    /// Everything up to `head`, in the stream's view.
+    pub(super) fn complete(&self, head: Seq) -> Claim<'_> {
+        Claim { minter: &self.view, cursor: Cursor::complete(head) }
+    }
+}
+
+/// What an id says that its receiver has.
+#[derive(Clone, Copy)]
+pub(super) struct Claim<'a> {
+    minter: &'a Minter,
+    cursor: Cursor,
+}
+
+impl Stream {
+    pub(super) fn minters(&self, minter: &Minter) -> Minters {
+        let view = self.view.id();
+        Minters { view: minter.of_view(view), transition: minter.of_transition(view) }
+    }
+
+    /// A claim of what the stream itself has sent.
+    pub(super) fn claim<'a>(&self, minters: &'a Minters, cursor: Cursor) -> Claim<'a> {
+        let minter = if self.prior.is_some() { &minters.transition } else { &minters.view };
+        Claim { minter, cursor }
+    }
+
+    pub(super) fn mint(
+        &mut self,
+        claim: Claim<'_>,
+        row: &Row,
+        act: Act,
+        fields: Vec<Field>,
+        nonce: u64,
+    ) -> Outgoing {
+        let id = self.fresh_id(claim, row, act, &fields, nonce);
+        let sets = |held: &&FieldState| fields.iter().any(|field| field.name == held.name);
+        let newest = row.fields.iter().filter(sets).map(|field| field.stamp.clock.time_us).max();
+        let time_us = newest.unwrap_or(row.clock.time_us).max(0);
+        Outgoing {
+            id,
+            id_spelling: Spelling::default(),
+            table: row.table.clone(),
+            operation: match act {
+                Act::Insert => Operation::Insert,
+                Act::Update => Operation::Update,
+                Act::Delete | Act::TakeBack => Operation::Delete,
+            },
+            row: row.id.clone(),
+            fields,
+            time_us,
+            taken_back: act == Act::TakeBack,
+        }
+    }
+
+    /// The state of a row is named by its place in the order, so values need not be hashed.
+    fn fresh_id(&mut self, claim: Claim<'_>, row: &Row, act: Act, fields: &[Field], nonce: u64) -> EntryId {
+        let key: &[u8] = match &row.id.key {
+            RowKey::Uuid(bytes) => bytes,
+            RowKey::Text(text) => text.as_bytes(),
+        };
+        let kind = [act as u8, u8::from(nonce > 0)];
+        let state = row.last_seq.to_le_bytes();
+        let writer: &[u8] = if nonce > 0 { &self.writer.0 } else { &[] };
+        // A row may be shown, taken back and shown again without having changed.
+        let transition = match &self.prior {
+            Some(_) if !Mutation::ReusedTransitions.is_active() => self.transition.to_le_bytes(),
+            _ => [0; 8],
+        };
+        if self.recent.len() >= MAX_RECENT_IDS {
+            self.recent.clear();
+        }
+        for attempt in 0_u64.. {
+            let salt = attempt.to_le_bytes();
+            let parts = [str::as_bytes(&row.table), key, &kind, &state, writer, &transition, &salt];
+            let names = fields.iter().map(|field| str::as_bytes(&field.name));
+            let id = claim.minter.mint(claim.cursor, parts.into_iter().chain(names), nonce);
+            if self.recent.insert(id) {
+                return id;
+            }
+        }
+        unreachable!("the salt takes 2^64 values and at most MAX_RECENT_IDS ids are taken")
+    }
+}

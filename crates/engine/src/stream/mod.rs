@@ -1,0 +1,347 @@
+//! What one connection has been sent of one space, and what it must be sent next.
+//!
+//! A stream starts by catching up with state: rows in the order of their last change, each as the difference to `base`.
+//! Once it has reached the head of a snapshot it is live and may take entries as they were accepted, until it falls behind
+//! or a correction is due; then it reads state again. A stream never starts live: entries of an earlier connection of the
+//! same client would be skipped there by their ids, while what came before them would be applied.
+//!
+//! Corrections leave with the page that was read in the same snapshot, under ids that claim no more than that page has
+//! completed. They need not wait for the head: until the stream gets there it only reads state, and state read later is
+//! never older than the correction. So no writer can starve another one's ack.
+//!
+//! What a stream sends is what its [`View`] shows. A stream with a restricted view never takes entries as they were
+//! accepted: it reads state only, and what its client wrote itself is answered with current values, always. When the view
+//! changes, or a client comes with a cursor of another one, the stream passes through a transition: it reads all rows once
+//! more, sends whole those that were not visible before, and takes back those that are visible no more.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use lattice_protocol::native::AckId;
+use lattice_protocol::{EntryId, Outgoing};
+
+mod correct;
+mod difference;
+mod ids;
+
+use crate::batch::Outcome;
+use crate::merge::Correction;
+use crate::mint::Minter;
+use crate::mutation::Mutation;
+use crate::rows::{Row, RowRef};
+use crate::types::{Cursor, Seq, WriterId};
+use crate::view::{Prior, Shown, View};
+
+/// Ids minted at one cursor that are remembered so as not to mint one twice.
+const MAX_RECENT_IDS: usize = 4_096;
+/// Views that a client may have been sent parts of before its stream has reached the head under a new one.
+const MAX_PRIOR_VIEWS: usize = 128;
+
+/// What a stream asks of the store. All of it is read in one snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PullRequest {
+    /// Rows whose `last_seq` is greater.
+    pub after: Seq,
+    /// Most rows of the page.
+    pub max_rows: usize,
+    /// Most bytes of stored rows, of page and corrections each; one row is always read.
+    pub max_bytes: usize,
+    /// Rows to be corrected, each with the row that keeps its pair; and pairs, by [`RowRef::of_pair`], which are read
+    /// together with what follows them.
+    pub corrections: Vec<RowRef>,
+}
+
+/// A row to be corrected.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Corrected {
+    /// Its state, if it is known; `None` for a pair.
+    pub row: Option<Row>,
+    /// For a pair, and for a link row that is not live: the live row of the pair.
+    pub keeper: Option<Row>,
+}
+
+/// What the store answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PullData {
+    /// The head of the snapshot.
+    pub head: Seq,
+    /// The page, in the order of `last_seq`, hidden rows included.
+    pub rows: Vec<Row>,
+    /// Whether rows are left after the page.
+    pub more: bool,
+    /// As many of the requested corrections as fit, in their order.
+    pub corrected: Vec<Corrected>,
+}
+
+/// What is to be sent: the entries first, then the corrections, then the acks.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Delivery {
+    /// What has changed, in order.
+    pub entries: Vec<Outgoing>,
+    /// Current values of what the client has sent, in order.
+    pub corrections: Vec<Outgoing>,
+    /// Ids to acknowledge.
+    pub acks: Vec<AckId>,
+}
+
+struct Verdict {
+    /// Counts the stream's verdicts; the queue is in this order.
+    no: u64,
+    ack: Option<AckId>,
+    correction: Option<Correction>,
+}
+
+/// Where a stream starts.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// What it shows.
+    pub view: Arc<View>,
+    /// What the replica has.
+    pub cursor: Cursor,
+    /// The replica was sent other views: `cursor.position` says how far it has been brought to this one.
+    pub prior: Option<Prior>,
+    /// Drawn at random for each start, so that the ids of two transitions are never the same.
+    pub nonce: u64,
+}
+
+/// The stream of one space to one connection.
+pub struct Stream {
+    writer: WriterId,
+    view: Arc<View>,
+    /// While it passes from other views to this one.
+    prior: Option<Box<Prior>>,
+    /// Its client is answered with current values always: it has or had a restricted view.
+    echoes: bool,
+    /// Distinguishes the ids of this transition from those of others.
+    transition: u64,
+    cursor: Cursor,
+    /// It has reached the head of a snapshot.
+    live: bool,
+    /// The newest seq that anything sent may be of: corrections are ahead of the position.
+    newest: Seq,
+    verdicts: VecDeque<Verdict>,
+    next_verdict: u64,
+    /// Verdicts below it were there when the last pull was asked for. What was read then may be older than the others.
+    asked_verdicts: u64,
+    recent: BTreeSet<EntryId>,
+    /// Refused changes that were answered here.
+    rebuilt: BTreeSet<EntryId>,
+    repairs: u64,
+}
+
+impl Stream {
+    /// A stream of everything, for a replica that has what `cursor` says. `writer` is the connection's own id.
+    #[must_use]
+    pub fn new(writer: WriterId, cursor: Cursor) -> Self {
+        Self::start(writer, Start { cursor, ..Start::default() })
+    }
+
+    /// A stream that starts with this view. `writer` is the connection's own id.
+    #[must_use]
+    pub fn start(writer: WriterId, start: Start) -> Self {
+        let Start { view, cursor, prior, nonce } = start;
+        let base = if Mutation::PositionOnly.is_active() { cursor.position } else { cursor.base };
+        let cursor = Cursor { base, ..cursor };
+        let live = Mutation::StartsLive.is_active() && cursor.base == cursor.position;
+        Self {
+            writer,
+            echoes: view.is_restricted() || prior.is_some(),
+            view,
+            prior: prior.map(Box::new),
+            transition: nonce,
+            cursor,
+            live,
+            newest: cursor.base.max(cursor.position),
+            verdicts: VecDeque::new(),
+            next_verdict: 0,
+            asked_verdicts: 0,
+            recent: BTreeSet::new(),
+            rebuilt: BTreeSet::new(),
+            repairs: 0,
+        }
+    }
+
+    /// From now on this view is shown to `user`. Must not be called between a pull request and what was read for it.
+    /// `nonce` is drawn at random for each call. False, and nothing changed, when the client has been sent parts of too many
+    /// views already: it is to start again.
+    #[must_use]
+    pub fn change_view(&mut self, user: [u8; 16], view: Arc<View>, nonce: u64) -> bool {
+        if view.id() == self.view.id() {
+            return true;
+        }
+        let base = self.cursor.base;
+        let prior = self.prior.get_or_insert_with(|| Box::new(Prior { views: Vec::new(), base, user }));
+        let until = self.newest;
+        match prior.views.iter().position(|shown| shown.view.id() == self.view.id()) {
+            Some(at) => prior.views[at].until = prior.views[at].until.max(until),
+            None if prior.views.len() >= MAX_PRIOR_VIEWS => return false,
+            None => prior.views.push(Shown { view: Arc::clone(&self.view), until }),
+        }
+        let cursor = Cursor { base: prior.base, position: 0 };
+        self.echoes = true;
+        self.view = view;
+        self.move_to(cursor);
+        self.live = false;
+        self.transition = nonce;
+        true
+    }
+
+    /// What is shown.
+    #[must_use]
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// Whether what the client uploads must be answered with current values ([`crate::Context::echoes`]): rows are sent
+    /// whole to a client with a restricted view, or with another one before, also over what it wrote itself.
+    #[must_use]
+    pub fn echoes(&self) -> bool {
+        self.echoes
+    }
+
+    /// Whether it is still passing from another view to its own.
+    #[must_use]
+    pub fn is_in_transition(&self) -> bool {
+        self.prior.is_some()
+    }
+
+    /// What has been sent.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// The connection's own id.
+    #[must_use]
+    pub fn writer(&self) -> WriterId {
+        self.writer
+    }
+
+    /// Verdicts that wait for the next pull.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.verdicts.len()
+    }
+
+    /// Counts verdicts that were ever queued: those of an upload have been answered once [`Stream::answered`] has reached
+    /// what this said after they were taken.
+    #[must_use]
+    pub fn queued(&self) -> u64 {
+        self.next_verdict
+    }
+
+    /// Up to which verdict all have been answered.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.verdicts.front().map_or(self.next_verdict, |verdict| verdict.no)
+    }
+
+    /// Takes the outcomes of an upload whose commit is durable. Returns the ids that may be acknowledged at once.
+    pub fn outcomes(&mut self, outcomes: Vec<Outcome>) -> Vec<AckId> {
+        let mut acks = Vec::new();
+        for outcome in outcomes {
+            if outcome.correction.is_none() && self.verdicts.is_empty() {
+                acks.extend(outcome.ack);
+                continue;
+            }
+            let verdict = Verdict { no: self.next_verdict, ack: outcome.ack, correction: outcome.correction };
+            // A refusal and a filter removal are answered the same when they are sent again.
+            let may_repeat = matches!(
+                outcome.verdict,
+                crate::Verdict::Duplicate | crate::Verdict::Rejected(_) | crate::Verdict::Ignored
+            );
+            if may_repeat && verdict.ack.is_some() {
+                // One pending verdict per entry: a client that re-sends while it waits must not make the queue grow.
+                match self.verdicts.iter().position(|held| held.ack == verdict.ack) {
+                    Some(at) if self.verdicts[at].correction.is_none() && verdict.correction.is_some() => {
+                        self.verdicts.remove(at);
+                    }
+                    Some(_) => continue,
+                    None => {}
+                }
+            }
+            self.next_verdict += 1;
+            self.verdicts.push_back(verdict);
+        }
+        acks
+    }
+
+    /// Whether entries as they were accepted may follow, from `cursor().position` on.
+    #[must_use]
+    pub fn takes_live(&self) -> bool {
+        self.live && self.verdicts.is_empty() && !self.view.is_restricted()
+    }
+
+    /// Entries up to `last` have been sent as they were accepted, without the connection's own.
+    pub fn sent_live(&mut self, last: Seq) {
+        debug_assert!(self.live && last >= self.cursor.position);
+        self.newest = self.newest.max(last);
+        self.move_to(Cursor::complete(last));
+    }
+
+    /// Whether a pull would send anything or move the stream, when the space's head is `head`.
+    #[must_use]
+    pub fn wants_pull(&self, head: Seq) -> bool {
+        !self.verdicts.is_empty() || !self.live || self.cursor.position < head
+    }
+
+    /// What to read for the next pull.
+    #[must_use]
+    pub fn pull_request(&mut self, max_rows: usize, max_bytes: usize) -> PullRequest {
+        let mut corrections: Vec<RowRef> = Vec::new();
+        let mut known = BTreeSet::new();
+        for correction in
+            self.verdicts.iter().filter_map(|verdict| verdict.correction.as_ref()).take(max_rows)
+        {
+            for row in correction.pair.map(RowRef::of_pair).into_iter().chain([row_of(correction)]) {
+                if known.insert(row.clone()) {
+                    corrections.push(row);
+                }
+            }
+        }
+        self.asked_verdicts = self.next_verdict;
+        PullRequest { after: self.cursor.position, max_rows, max_bytes, corrections }
+    }
+
+    /// Takes what was read for `request` and says what is to be sent. `minter` is the space's own.
+    pub fn pulled(&mut self, request: &PullRequest, data: PullData, minter: &Minter) -> Delivery {
+        debug_assert_eq!(request.after, self.cursor.position);
+        let mut delivery = Delivery::default();
+        self.newest = self.newest.max(data.head);
+        let minters = self.minters(minter);
+        let mut before = self.cursor;
+        let last = data.rows.len().checked_sub(1);
+        for (at, row) in data.rows.iter().enumerate() {
+            let mut claim = self.claim(&minters, Cursor { position: row.last_seq, ..before });
+            if (!data.more && Some(at) == last) || Mutation::ClaimsMore.is_active() {
+                claim = minters.complete(data.head);
+            }
+            self.difference(row, claim, &mut delivery.entries);
+            before = Cursor { position: row.last_seq, ..before };
+        }
+        if data.more {
+            self.move_to(before);
+        } else {
+            self.prior = None;
+            self.move_to(Cursor::complete(data.head.max(before.position)));
+        }
+        self.live = !data.more;
+        if Mutation::UnreachableHead.is_active() && !self.live {
+            return delivery;
+        }
+        self.correct(request, data.corrected, &minters, &mut delivery);
+        delivery
+    }
+
+    fn move_to(&mut self, cursor: Cursor) {
+        if cursor != self.cursor {
+            self.recent.clear();
+        }
+        self.cursor = cursor;
+    }
+}
+
+fn row_of(correction: &Correction) -> RowRef {
+    RowRef { table: correction.table.clone(), key: correction.row.key.clone() }
+}

@@ -1,0 +1,259 @@
+//! What a connection may see and asked to see of a space.
+//!
+//! A view has two halves. What the user *may read* follows from role and policy, by the table of a row and the user who
+//! created it; neither ever changes for a row. What the client *asked for* is a filter, by tables and by values, and the
+//! values change: a row may leave the filter and come back.
+//!
+//! Minted ids and cursors belong to the view that they were made in. The view that shows everything is number 0.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt::Write;
+use core::hash::Hasher;
+
+use bytes::Bytes;
+use lattice_protocol::plain::Filter;
+use siphasher::sip::SipHasher24;
+
+use crate::access::{Policy, Reach, Role, Unlisted};
+use crate::mutation::Mutation;
+use crate::rows::Row;
+use crate::types::Seq;
+
+/// Names views: a fixed key, since a view has the same number on every instance.
+const VIEW_KEY: &[u8; 16] = b"lattice.view.v1.";
+
+/// What one connection sees of a space.
+#[derive(Clone, PartialEq, Debug)]
+pub struct View {
+    /// Of tables that are not in `tables`.
+    default: Reach,
+    /// Tables of which more or less is seen than of the others.
+    tables: BTreeMap<String, Reach>,
+    /// The user, where it makes a difference.
+    user: Option<[u8; 16]>,
+    filter: Option<Arc<Filter>>,
+    id: u64,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self::everything()
+    }
+}
+
+impl View {
+    /// The view that shows everything: number 0.
+    #[must_use]
+    pub const fn everything() -> Self {
+        Self { default: Reach::All, tables: BTreeMap::new(), user: None, filter: None, id: 0 }
+    }
+
+    /// What `policy` lets a user with this role read, and of that what `filter` asks for. In a private space (`private`)
+    /// every row is the user's own.
+    #[must_use]
+    pub fn new(
+        policy: &Policy,
+        role: Role,
+        user: [u8; 16],
+        private: bool,
+        filter: Option<Arc<Filter>>,
+    ) -> Self {
+        let reach = |permission: crate::Permission| match permission.reach(role) {
+            Reach::Own if private => Reach::All,
+            reach => reach,
+        };
+        let default = match policy.unlisted_tables {
+            Unlisted::Allow => reach(policy.default.read),
+            Unlisted::Deny => Reach::Nothing,
+        };
+        let tables = policy.tables.iter().map(|(table, policy)| (table.clone(), reach(policy.read)));
+        Self::of(default, tables.collect(), user, filter)
+    }
+
+    fn of(
+        default: Reach,
+        mut tables: BTreeMap<String, Reach>,
+        user: [u8; 16],
+        filter: Option<Arc<Filter>>,
+    ) -> Self {
+        tables.retain(|_, reach| *reach != default);
+        let filter = filter.filter(|filter| !filter.is_everything());
+        let own = default == Reach::Own || tables.values().any(|reach| *reach == Reach::Own);
+        let mut view = Self { default, tables, user: own.then_some(user), filter, id: 0 };
+        if view != Self::everything() {
+            let mut hasher = SipHasher24::new_with_key(VIEW_KEY);
+            hasher.write(view.definition().as_bytes());
+            view.id = hasher.finish().max(1);
+        }
+        view
+    }
+
+    /// Its number: the same for equal views, 0 for the one that shows everything.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether it may show less than everything.
+    #[must_use]
+    pub fn is_restricted(&self) -> bool {
+        self.id != 0
+    }
+
+    /// The view as text, from which [`View::parse`] makes it again: `DEFAULT[,TABLE=REACH…]|USER|FILTER`.
+    #[must_use]
+    pub fn definition(&self) -> String {
+        let mut text = String::from(letter(self.default));
+        for (table, reach) in &self.tables {
+            text.push(',');
+            text.push_str(table);
+            text.push('=');
+            text.push_str(letter(*reach));
+        }
+        text.push('|');
+        for byte in self.user.iter().flatten() {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text.push('|');
+        text.push_str(&self.filter.as_ref().map_or_else(String::new, |filter| filter.canonical()));
+        text
+    }
+
+    /// The view with this definition.
+    #[must_use]
+    pub fn parse(definition: &str) -> Option<Self> {
+        let mut parts = definition.splitn(3, '|');
+        let (reaches, user, filter) = (parts.next()?, parts.next()?, parts.next()?);
+        let mut reaches = reaches.split(',');
+        let default = reach_of(reaches.next()?)?;
+        let table = |entry: &str| {
+            let (table, reach) = entry.split_once('=')?;
+            Some((table.to_string(), reach_of(reach)?))
+        };
+        let tables = reaches.map(table).collect::<Option<BTreeMap<_, _>>>()?;
+        let user = if user.is_empty() { Some([0; 16]) } else { user_of(user) };
+        let filter = match filter {
+            "" => None,
+            text => Some(Arc::new(Filter::parse(&Bytes::copy_from_slice(text.as_bytes())).ok()?)),
+        };
+        Some(Self::of(default, tables, user?, filter))
+    }
+
+    /// Whether the user may read the row, whatever the client asked for.
+    #[must_use]
+    pub fn may_read(&self, row: &Row) -> bool {
+        if Mutation::LeakyViews.is_active() {
+            return true;
+        }
+        match self.tables.get(&*row.table).copied().unwrap_or(self.default) {
+            Reach::All => true,
+            Reach::Own => row.creator.is_some() && row.creator == self.user,
+            Reach::Nothing => false,
+        }
+    }
+
+    /// Whether the filter lists the row's table.
+    #[must_use]
+    pub fn lists(&self, row: &Row) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.names_table(&row.table))
+    }
+
+    /// Whether the row is shown as it is now. A tombstone has no values: it is shown where its table is.
+    #[must_use]
+    pub fn shows(&self, row: &Row) -> bool {
+        self.may_read(row) && self.lists(row) && (row.deleted || self.matches(row))
+    }
+
+    /// Whether the row's values pass the filter.
+    #[must_use]
+    pub fn matches(&self, row: &Row) -> bool {
+        let value = |name: &str| row.field(name).map(|field| &field.value[..]);
+        self.filter.as_ref().is_none_or(|filter| filter.matches(&row.table, value))
+    }
+
+    /// The last seq that set a field which the filter reads of this row: since then [`View::matches`] is as it is now. 0
+    /// where it reads none.
+    #[must_use]
+    pub fn matches_since(&self, row: &Row) -> Seq {
+        let Some(filter) = &self.filter else { return 0 };
+        let fields = filter.columns(&row.table).filter_map(|column| row.field(column));
+        fields.map(|field| field.stamp.seq).max().unwrap_or(0)
+    }
+}
+
+fn letter(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Nothing => "n",
+        Reach::Own => "o",
+        Reach::All => "a",
+    }
+}
+
+fn reach_of(letter: &str) -> Option<Reach> {
+    match letter {
+        "n" => Some(Reach::Nothing),
+        "o" => Some(Reach::Own),
+        "a" => Some(Reach::All),
+        _ => None,
+    }
+}
+
+fn user_of(hex: &str) -> Option<[u8; 16]> {
+    let mut user = [0; 16];
+    if hex.len() != 2 * user.len() || !hex.is_ascii() {
+        return None;
+    }
+    for (at, byte) in user.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(user)
+}
+
+/// A view that a client was shown, or may have been.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Shown {
+    /// The view.
+    pub view: Arc<View>,
+    /// Rows that were created after this seq were never shown in it: by then the user might not read as much any more.
+    pub until: Seq,
+}
+
+/// What a replica may hold from before its stream has this view.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Prior {
+    /// The views that it has been sent, in part at least.
+    pub views: Vec<Shown>,
+    /// Of rows that all of them show, it has the state at this seq, or later.
+    pub base: Seq,
+    /// The user: rows that they created themselves are no secret to them.
+    pub user: [u8; 16],
+}
+
+impl Prior {
+    /// Whether the replica has the row as it was at `base`, if it existed then.
+    pub(crate) fn knew(&self, row: &Row) -> bool {
+        self.views.iter().all(|Shown { view, .. }| view.shows(row) && view.matches_since(row) <= self.base)
+            || Mutation::ForeignCursor.is_active()
+    }
+
+    /// Whether the replica may hold the row.
+    pub(crate) fn may_hold(&self, row: &Row) -> bool {
+        let unsure = |view: &View| view.matches_since(row) > self.base;
+        self.views.iter().any(|Shown { view, until }| {
+            // Of a row that was revived it may hold an earlier life. One that was only ever deleted nobody held.
+            let (born, again) = match row.born_seq {
+                0 => (row.created_seq, row.revived),
+                born => (born, false),
+            };
+            let could = (1..=*until).contains(&born) || again || row.creator == Some(self.user);
+            could
+                && view.may_read(row)
+                && view.lists(row)
+                && (row.deleted || view.matches(row) || unsure(view))
+        })
+    }
+}

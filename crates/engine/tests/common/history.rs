@@ -1,0 +1,667 @@
+//! Histories of random memberships, policies, filters and operations: every delivery was permitted when it was made, every permitted one
+//! arrived, and every replica equals what its user may see and asked for.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::Memory;
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use lattice_engine::{
+    Access, Checkpoint, Permission, Policy, Resume, Role, Row, RowRef, Rule, Seq, Shown, Stream, TablePolicy,
+    Unlisted, View, WriterId,
+};
+use lattice_protocol::native::AckId;
+use lattice_protocol::plain::Filter;
+use lattice_protocol::value::{integer, null, text};
+use lattice_protocol::{Change, EntryId, Field, Operation, Outgoing, RowId, RowKey, Spelling};
+
+const TABLES: [&str; 4] = ["Doc", "Note", "Box", "_Doc_Note_links"];
+const LINKS: usize = 3;
+
+/// SplitMix64.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+
+    /// An id of version 4.
+    fn uuid(&mut self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.next().to_le_bytes());
+        bytes[8..].copy_from_slice(&self.next().to_le_bytes());
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        bytes
+    }
+}
+
+/// What the server puts on the wire.
+#[derive(Clone)]
+struct Frame {
+    entries: Vec<Outgoing>,
+    acks: Vec<AckId>,
+}
+
+type Values = BTreeMap<ByteString, Bytes>;
+
+/// A client that compares nothing: whatever arrives later wins, and known ids are skipped.
+struct Client {
+    user: [u8; 16],
+    role: Option<Role>,
+    filter: Option<Arc<Filter>>,
+    rows: BTreeMap<RowRef, Values>,
+    known: BTreeSet<EntryId>,
+    pending: Vec<Change>,
+    sent: usize,
+    checkpoint: Option<EntryId>,
+    stream: Option<Stream>,
+    down: VecDeque<Frame>,
+}
+
+/// A history.
+pub struct History {
+    rng: Rng,
+    store: Memory,
+    ring: VecDeque<(Seq, Seq, WriterId, Vec<(Seq, Outgoing)>)>,
+    policy: Policy,
+    clients: Vec<Client>,
+    /// By user, the views that they were shown.
+    remembered: BTreeMap<[u8; 16], Vec<(Arc<View>, Option<Seq>)>>,
+    /// By user, rows that they might read at some time, or wrote: their ids are no secret to them.
+    met: BTreeSet<([u8; 16], RowRef)>,
+    /// What happened, if anybody wants to read it.
+    pub trace: Vec<String>,
+    traced: bool,
+}
+
+macro_rules! note {
+    ($history:expr, $($text:tt)*) => {
+        if $history.traced { $history.trace.push(format!($($text)*)); }
+    };
+}
+
+fn role(rng: &mut Rng) -> Option<Role> {
+    *rng.pick(&[
+        None,
+        Some(Role::Viewer),
+        Some(Role::Viewer),
+        Some(Role::Editor),
+        Some(Role::Editor),
+        Some(Role::Owner),
+    ])
+}
+
+fn permission(rng: &mut Rng, usual: Role) -> Permission {
+    match rng.below(10) {
+        0 => Permission::NOBODY,
+        1 => Permission::from(Role::Owner),
+        2 => Permission::from(Role::Editor),
+        3 => Permission { any: Some(Role::Owner), own: Some(Role::Viewer) },
+        4 => Permission { any: None, own: Some(Role::Viewer) },
+        _ => Permission::from(usual),
+    }
+}
+
+fn policy(rng: &mut Rng) -> Policy {
+    let mut table = || TablePolicy {
+        read: permission(rng, Role::Viewer),
+        insert: permission(rng, Role::Editor),
+        update: permission(rng, Role::Editor),
+        delete: permission(rng, Role::Editor),
+    };
+    let (default, named) = (table(), [table(), table(), table()]);
+    let mut policy = Policy { default, ..Policy::default() };
+    for (name, table) in TABLES.iter().zip(named) {
+        if rng.chance(60) {
+            policy.tables.insert((*name).to_owned(), table);
+        }
+    }
+    if rng.chance(15) {
+        policy.unlisted_tables = Unlisted::Deny;
+    }
+    if rng.chance(20) {
+        policy.max_deletes_per_frame = Some(1);
+    }
+    if rng.chance(30) { Policy::default() } else { policy }
+}
+
+fn filter(rng: &mut Rng) -> Option<Arc<Filter>> {
+    let text = *rng.pick(&[
+        "",
+        "",
+        "",
+        r#"{"tables":["Doc","_Doc_Note_links"]}"#,
+        r#"{"where":{"Doc":{"a":1}}}"#,
+        r#"{"where":{"Doc":{"a":{"gte":1}},"Note":{"b":{"ne":2}}}}"#,
+        r#"{"tables":["Doc","Note"],"where":{"Note":{"a":{"in":[0,2]}}}}"#,
+    ]);
+    (!text.is_empty())
+        .then(|| Arc::new(Filter::parse(&Bytes::from_static(text.as_bytes())).expect("a filter")))
+}
+
+/// Whether policy lets this user be sent a row, said once more in other words than the engine's.
+fn may_read(policy: &Policy, role: Role, user: [u8; 16], row: &Row) -> bool {
+    let table = match policy.tables.get(&*row.table) {
+        Some(table) => table,
+        None if policy.unlisted_tables == Unlisted::Deny => return false,
+        None => &policy.default,
+    };
+    table.read.any.is_some_and(|least| role >= least)
+        || (table.read.own.is_some_and(|least| role >= least) && row.creator == Some(user))
+}
+
+impl History {
+    pub fn new(seed: u64, traced: bool) -> Self {
+        let mut rng = Rng(seed);
+        let count = 2 + rng.below(4);
+        let filters = rng.chance(60);
+        let policy = policy(&mut rng);
+        let clients = (0..count).map(|at| {
+            // Some people have two devices.
+            let user = if at > 0 && rng.chance(25) { [1; 16] } else { [at as u8 + 1; 16] };
+            let role = if at == 0 { Some(Role::Owner) } else { role(&mut rng) };
+            let filter = if filters { filter(&mut rng) } else { None };
+            Client {
+                user,
+                role: if user == [1; 16] { Some(Role::Owner) } else { role },
+                filter,
+                rows: BTreeMap::new(),
+                known: BTreeSet::new(),
+                pending: Vec::new(),
+                sent: 0,
+                checkpoint: None,
+                stream: None,
+                down: VecDeque::new(),
+            }
+        });
+        let clients = clients.collect();
+        let rule = if rng.chance(30) { Rule::Row } else { Rule::Field };
+        Self {
+            rng,
+            store: Memory::new(rule),
+            ring: VecDeque::new(),
+            policy,
+            clients,
+            remembered: BTreeMap::new(),
+            met: BTreeSet::new(),
+            trace: Vec::new(),
+            traced,
+        }
+    }
+
+    pub fn run(&mut self) -> Result<(), String> {
+        for _ in 0..60 + self.rng.below(160) {
+            self.step()?;
+        }
+        self.settle()
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        let at = self.rng.below(self.clients.len());
+        match self.rng.below(40) {
+            0..=12 => self.edit(at),
+            13..=17 => self.upload(at),
+            18..=24 => self.pull(at)?,
+            25..=32 => self.receive(at),
+            33 | 34 if self.clients[at].stream.is_none() => self.connect(at),
+            33 => self.disconnect(at),
+            34 => {
+                let garbage = EntryId(self.rng.uuid());
+                let client = &mut self.clients[at];
+                if client.stream.is_none() {
+                    client.checkpoint = Some(garbage);
+                }
+            }
+            35 | 36 if at > 0 => {
+                let role = role(&mut self.rng);
+                let user = self.clients[at].user;
+                if user != [1; 16] {
+                    note!(self, "client {at} becomes {role:?}");
+                    self.close_views(|client| client.user == user);
+                    self.clients[at].role = role;
+                    self.moved(at);
+                }
+            }
+            37 => {
+                self.close_views(|_| true);
+                self.policy = policy(&mut self.rng);
+                note!(self, "policy {:?}", self.policy);
+                (0..self.clients.len()).for_each(|at| self.moved(at));
+            }
+            38 => {
+                // Another subscription: the client says so on its connection.
+                if self.clients[at].filter.is_some() && self.clients[at].stream.is_some() {
+                    let filter = filter(&mut self.rng);
+                    note!(self, "client {at} asks for {:?}", filter.as_ref().map(|f| f.canonical()));
+                    self.clients[at].filter = filter;
+                    self.moved(at);
+                }
+            }
+            _ => self.resend(at),
+        }
+        Ok(())
+    }
+
+    fn resend(&mut self, at: usize) {
+        self.clients[at].sent = 0;
+    }
+
+    fn view(&self, at: usize) -> Option<Arc<View>> {
+        let client = &self.clients[at];
+        let view = View::new(&self.policy, client.role?, client.user, false, client.filter.clone());
+        Some(Arc::new(view))
+    }
+
+    fn remember(&mut self, at: usize, view: &Arc<View>) {
+        let again = View::parse(&view.definition()).expect("a view from its definition");
+        assert_eq!((again.id(), &again), (view.id(), &**view));
+        let views = self.remembered.entry(self.clients[at].user).or_default();
+        views.retain(|(held, _)| held.id() != view.id());
+        views.push((Arc::new(again), None));
+    }
+
+    /// What people may read is about to change: what they could read so far is no secret to them, and the views that they
+    /// were shown end here.
+    fn close_views(&mut self, who: impl Fn(&Client) -> bool) {
+        let (rows, head) = (self.store.rows(), self.store.head.seq);
+        for client in self.clients.iter().filter(|client| who(client)) {
+            if let Some(role) = client.role {
+                let readable = rows.iter().filter(|row| may_read(&self.policy, role, client.user, row));
+                self.met.extend(readable.map(|row| (client.user, row.reference())));
+            }
+            for (_, until) in self.remembered.get_mut(&client.user).into_iter().flatten() {
+                *until = until.or(Some(head));
+            }
+        }
+    }
+
+    /// What a client may see has moved.
+    fn moved(&mut self, at: usize) {
+        if self.clients[at].stream.is_none() {
+            return;
+        }
+        let Some(view) = self.view(at) else { return self.disconnect(at) };
+        self.remember(at, &view);
+        let nonce = self.rng.next();
+        let Client { user, stream, .. } = &mut self.clients[at];
+        if let Some(stream) = stream {
+            assert!(stream.change_view(*user, view, nonce));
+        }
+    }
+
+    fn connect(&mut self, at: usize) {
+        let Some(view) = self.view(at) else { return };
+        let head = self.store.head.seq;
+        let shown = |(view, until): &(Arc<View>, Option<Seq>)| Shown {
+            view: Arc::clone(view),
+            until: until.unwrap_or(head),
+        };
+        let remembered = self.remembered.get(&self.clients[at].user).into_iter().flatten();
+        let remembered: Vec<Shown> = remembered.map(shown).collect();
+        self.remember(at, &view);
+        let writer = WriterId(self.rng.uuid());
+        let resume = Resume {
+            minter: &self.store.minter,
+            head,
+            view,
+            user: self.clients[at].user,
+            remembered: &remembered,
+            nonce: self.rng.next(),
+        };
+        let client = &mut self.clients[at];
+        let checkpoint = match client.checkpoint {
+            Some(id) => {
+                let seq = self.store.entries.get(&id).map(|receipt| receipt.seq);
+                Checkpoint::Id { id, seq }
+            }
+            None if client.rows.is_empty() => Checkpoint::New,
+            None => Checkpoint::Lost,
+        };
+        let (start, lost) = resume.start(checkpoint);
+        if self.traced {
+            let views = start
+                .prior
+                .as_ref()
+                .map(|prior| prior.views.iter().map(|v| (v.view.definition(), v.until)).collect::<Vec<_>>());
+            self.trace.push(format!(
+                "client {at} connects as {writer:?} with {checkpoint:?}, lost {lost}: {:?} at {:?}, prior {views:?}",
+                start.view.definition(), start.cursor
+            ));
+        }
+        client.stream = Some(Stream::start(writer, start));
+        client.sent = 0;
+    }
+
+    fn disconnect(&mut self, at: usize) {
+        note!(self, "client {at} leaves");
+        self.clients[at].stream = None;
+        self.clients[at].down.clear();
+    }
+
+    fn edit(&mut self, at: usize) {
+        let table = self.rng.below(TABLES.len());
+        let number = self.rng.below(3) as u8;
+        let row = RowId { key: RowKey::Uuid([number + 10 * table as u8; 16]), spelling: Spelling::default() };
+        let reference = RowRef { table: ByteString::from_static(TABLES[table]), key: row.key.clone() };
+        let value = self.rng.below(3) as i64;
+        let column = *self.rng.pick(&["a", "b"]);
+        let held = self.clients[at].rows.contains_key(&reference);
+        let fields: Vec<(&'static str, Bytes)> = match (held, self.rng.below(10)) {
+            (true, 0..=2) => Vec::new(),
+            (true, _) if table == LINKS => return,
+            (true, _) => vec![(column, integer(value))],
+            // Few pairs, so that rows compete for them.
+            (false, _) if table == LINKS => {
+                let taken = |rows: &BTreeMap<RowRef, Values>, rhs: &Bytes| {
+                    rows.iter()
+                        .any(|(held, values)| *held.table == *TABLES[LINKS] && values.get("rhs") == Some(rhs))
+                };
+                let rhs = text(["x", "y"][value as usize % 2]);
+                if taken(&self.clients[at].rows, &rhs) {
+                    return;
+                }
+                vec![("lhs", text("l")), ("rhs", rhs)]
+            }
+            (false, 0..=6) => vec![("a", integer(value)), ("b", integer(value))],
+            (false, _) => vec![(column, integer(value))],
+        };
+        let operation = match (held, fields.is_empty()) {
+            (true, true) => Operation::Delete,
+            (true, false) => Operation::Update,
+            (false, _) => Operation::Insert,
+        };
+        let fields: Vec<Field> = fields
+            .into_iter()
+            .map(|(name, value)| Field { name: ByteString::from_static(name), value })
+            .collect();
+        let change = Change {
+            id: EntryId(self.rng.uuid()),
+            id_spelling: Spelling::default(),
+            table: reference.table.clone(),
+            operation,
+            row,
+            fields,
+            timestamp_us: self.rng.chance(30).then(|| 900_000 + self.rng.below(200_000) as i64),
+            synthesized: false,
+            filter_removal: false,
+            raw: Bytes::new(),
+        };
+        note!(
+            self,
+            "client {at} {:?} {} {number} {:?} ({:?})",
+            operation,
+            TABLES[table],
+            change.fields,
+            change.id
+        );
+        let client = &mut self.clients[at];
+        match operation {
+            Operation::Delete => {
+                client.rows.remove(&reference);
+            }
+            _ => {
+                let values = client.rows.entry(reference.clone()).or_default();
+                values.extend(change.fields.iter().map(|field| (field.name.clone(), field.value.clone())));
+            }
+        }
+        self.met.insert((client.user, reference));
+        client.known.insert(change.id);
+        client.pending.push(change);
+    }
+
+    fn upload(&mut self, at: usize) {
+        let count = 1 + self.rng.below(3);
+        let client = &mut self.clients[at];
+        let (Some(stream), Some(role)) = (&mut client.stream, client.role) else { return };
+        let changes: Vec<Change> = client.pending.iter().skip(client.sent).take(count).cloned().collect();
+        if changes.is_empty() {
+            return;
+        }
+        client.sent += changes.len();
+        let access =
+            Access { user: client.user, role, policy: &self.policy, archived: false, private: false };
+        let shown: Vec<EntryId> = changes.iter().map(|change| change.id).collect();
+        let effects = self.store.upload_as(stream.writer(), access, stream.echoes(), changes);
+        if self.traced {
+            let verdicts: Vec<_> = effects.outcomes.iter().map(|o| (o.verdict, &o.correction)).collect();
+            self.trace
+                .push(format!("client {at} uploads {shown:?}: {verdicts:?}, head {}", effects.head.seq));
+        }
+        self.ring.push_back((effects.before, effects.head.seq, stream.writer(), effects.visible));
+        let acks = stream.outcomes(effects.outcomes);
+        if !acks.is_empty() {
+            client.down.push_back(Frame { entries: Vec::new(), acks });
+        }
+    }
+
+    fn pull(&mut self, at: usize) -> Result<(), String> {
+        let max_rows = *self.rng.pick(&[1, 2, 100]);
+        let Some(stream) = &mut self.clients[at].stream else { return Ok(()) };
+        if !stream.wants_pull(self.store.head.seq) {
+            return Ok(());
+        }
+        if stream.takes_live() && self.rng.chance(70) {
+            let position = stream.cursor().position;
+            if let Some((_, head, writer, visible)) =
+                self.ring.iter().find(|(before, ..)| *before == position).cloned()
+            {
+                let entries: Vec<Outgoing> = match writer == stream.writer() {
+                    true => Vec::new(),
+                    false => visible.into_iter().map(|(_, entry)| entry).collect(),
+                };
+                stream.sent_live(head);
+                note!(self, "client {at} is sent live {:?}", brief(&entries));
+                self.permitted(at, &entries)?;
+                if !entries.is_empty() {
+                    self.clients[at].down.push_back(Frame { entries, acks: Vec::new() });
+                }
+                return Ok(());
+            }
+        }
+        let request = stream.pull_request(max_rows, usize::MAX);
+        let data = self.store.pull(&request);
+        let delivery = stream.pulled(&request, data, &self.store.minter);
+        let entries: Vec<Outgoing> = delivery.entries.into_iter().chain(delivery.corrections).collect();
+        note!(self, "client {at} is sent {:?} acks {:?}", brief(&entries), delivery.acks);
+        self.permitted(at, &entries)?;
+        if !entries.is_empty() || !delivery.acks.is_empty() {
+            self.clients[at].down.push_back(Frame { entries, acks: delivery.acks });
+        }
+        Ok(())
+    }
+
+    /// Whether everything that is sent may be seen at this moment, and nothing else becomes known.
+    fn permitted(&mut self, at: usize, entries: &[Outgoing]) -> Result<(), String> {
+        let Client { user, role, .. } = self.clients[at];
+        let Some(role) = role else { return Err(format!("client {at} may not be sent anything")) };
+        let rows: BTreeMap<RowRef, Row> =
+            self.store.rows().into_iter().map(|row| (row.reference(), row)).collect();
+        for entry in entries {
+            let reference = RowRef { table: entry.table.clone(), key: entry.row.key.clone() };
+            let met = self.met.contains(&(user, reference.clone()));
+            let row = rows.get(&reference);
+            let may_read = row.is_some_and(|row| may_read(&self.policy, role, user, row));
+            let permitted = match entry.operation {
+                Operation::Delete => may_read || met,
+                _ => may_read,
+            };
+            if !permitted {
+                return Err(format!(
+                    "client {at} was sent {:?}, which it may not see",
+                    brief(&[entry.clone()])
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        let Some(frame) = client.down.pop_front() else { return };
+        for entry in &frame.entries {
+            if client.known.insert(entry.id) {
+                let reference = RowRef { table: entry.table.clone(), key: entry.row.key.clone() };
+                let set = |values: &mut Values| {
+                    values.extend(entry.fields.iter().map(|field| (field.name.clone(), field.value.clone())));
+                };
+                match entry.operation {
+                    Operation::Insert => {
+                        let mut values = client.rows.get(&reference).cloned().unwrap_or_default();
+                        set(&mut values);
+                        let ends = |values: &Values| (values.get("lhs").cloned(), values.get("rhs").cloned());
+                        let second = *reference.table == *TABLES[LINKS]
+                            && client.rows.iter().any(|(other, held)| {
+                                *other != reference
+                                    && other.table == reference.table
+                                    && ends(held) == ends(&values)
+                            });
+                        if second {
+                            // It cannot be stored: it stays unknown, and is not acknowledged.
+                            client.known.remove(&entry.id);
+                            continue;
+                        }
+                        client.rows.insert(reference, values);
+                    }
+                    Operation::Update => {
+                        if let Some(values) = client.rows.get_mut(&reference) {
+                            set(values);
+                        }
+                    }
+                    Operation::Delete => {
+                        client.rows.remove(&reference);
+                    }
+                }
+            }
+            client.checkpoint = Some(entry.id);
+        }
+        let before = client.pending.len();
+        let acked = |change: &Change| frame.acks.contains(&AckId::Uuid(change.id, change.id_spelling));
+        client.pending.retain(|change| !acked(change));
+        client.sent = client.sent.saturating_sub(before - client.pending.len());
+    }
+
+    fn settle(&mut self) -> Result<(), String> {
+        note!(self, "-- settle");
+        for at in 0..self.clients.len() {
+            // A fresh replica of everybody.
+            let Client { user, role, filter, .. } = &self.clients[at];
+            let (user, role, filter) = (*user, *role, filter.clone());
+            self.clients.push(Client {
+                user,
+                role,
+                filter,
+                rows: BTreeMap::new(),
+                known: BTreeSet::new(),
+                pending: Vec::new(),
+                sent: 0,
+                checkpoint: None,
+                stream: None,
+                down: VecDeque::new(),
+            });
+        }
+        for _ in 0..500 {
+            for at in 0..self.clients.len() {
+                if self.clients[at].stream.is_none() {
+                    self.connect(at);
+                }
+                self.upload(at);
+                self.pull(at)?;
+                self.receive(at);
+            }
+            let head = self.store.head.seq;
+            let busy = self.clients.iter().any(|client| {
+                client.stream.as_ref().is_some_and(|stream| {
+                    stream.wants_pull(head) || !client.down.is_empty() || client.sent < client.pending.len()
+                })
+            });
+            if !busy {
+                return self.compare();
+            }
+        }
+        Err("nothing settled".into())
+    }
+
+    fn compare(&self) -> Result<(), String> {
+        for (at, client) in self.clients.iter().enumerate() {
+            let Some(role) = client.role else { continue };
+            if let Some(change) = client.pending.first() {
+                return Err(format!("client {at}: {:?} was never acknowledged", change.id));
+            }
+            let solid = |values: &Values| -> Values {
+                values
+                    .iter()
+                    .filter(|(_, value)| **value != null())
+                    .map(|(n, v)| (n.clone(), v.clone()))
+                    .collect()
+            };
+            let mut expected: BTreeMap<RowRef, Values> = BTreeMap::new();
+            for row in self.store.rows() {
+                let values: Values = row.fields.iter().map(|f| (f.name.clone(), f.value.clone())).collect();
+                let asked = client.filter.as_ref().is_none_or(|filter| {
+                    filter.names_table(&row.table)
+                        && filter.matches(&row.table, |name| values.get(name).map(|value| &value[..]))
+                });
+                if row.is_live() && !row.hidden && asked && may_read(&self.policy, role, client.user, &row) {
+                    expected.insert(row.reference(), solid(&values));
+                }
+            }
+            let held: BTreeMap<RowRef, Values> =
+                client.rows.iter().map(|(row, values)| (row.clone(), solid(values))).collect();
+            if held != expected {
+                return Err(format!("client {at} has\n  {held:?}\nand should have\n  {expected:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn brief(entries: &[Outgoing]) -> Vec<String> {
+    let brief = |entry: &Outgoing| {
+        let back = if entry.taken_back { " taken back" } else { "" };
+        format!(
+            "{:?}{back} {} {:?} {:?} {:?}",
+            entry.operation, entry.table, entry.row.key, entry.fields, entry.id
+        )
+    };
+    entries.iter().map(brief).collect()
+}
+
+fn play(seed: u64) -> Result<(), String> {
+    History::new(seed, false).run()
+}
+
+/// Plays histories on as many threads as there are cores; answers the first that is wrong.
+pub fn first_wrong(seeds: std::ops::Range<u64>) -> Option<(u64, String)> {
+    let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    std::thread::scope(|scope| {
+        let work = |job| {
+            let seeds = seeds.clone();
+            move || {
+                let mut mine = seeds.skip(job as usize).step_by(jobs as usize);
+                mine.find_map(|seed| play(seed).err().map(|problem| (seed, problem)))
+            }
+        };
+        let workers: Vec<_> = (0..jobs).map(|job| scope.spawn(work(job))).collect();
+        workers.into_iter().filter_map(|worker| worker.join().expect("no history panics")).min()
+    })
+}

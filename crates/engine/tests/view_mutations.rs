@@ -1,0 +1,26 @@
+//! The histories of views have teeth. A process of its own: a rule is taken away from the whole process.
+#![cfg(feature = "mutations")]
+
+mod common;
+
+use common::history::first_wrong;
+use lattice_engine::mutation::Mutation;
+
+/// The histories notice when a rule of views is missing.
+#[test]
+fn every_rule_of_views_is_needed() {
+    let rules = [
+        Mutation::NoViewEcho,
+        Mutation::LeakyViews,
+        Mutation::KeptRows,
+        Mutation::ForeignCursor,
+        Mutation::ReusedTransitions,
+        Mutation::RefuseAndForget,
+    ];
+    for rule in rules {
+        Mutation::activate(Some(rule));
+        let found = first_wrong(0..20_000);
+        Mutation::activate(None);
+        assert!(found.is_some(), "no history misses the rule {}", rule.as_str());
+    }
+}
