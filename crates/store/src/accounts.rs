@@ -155,7 +155,9 @@ pub trait AccountStore: Send + Sync {
     /// Replaces the password hash of a user. `false` when there is no such user.
     fn set_password_hash(&self, id: UserId, hash: String) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// Removes a user and every session of theirs. `false` when there is no such user.
+    /// Removes a user, every session and membership of theirs, and the spaces that they own: others lose those too, so
+    /// callers ask [`Directory::delete_account`](crate::directory::Directory::delete_account) where that matters. `false`
+    /// when there is no such user.
     fn delete_user(&self, id: UserId) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Keeps a new session. `false`, and nothing kept, when its user does not exist (any more).

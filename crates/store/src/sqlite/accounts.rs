@@ -5,9 +5,11 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteStore;
+use super::directory::users;
 use crate::accounts::{
     AccountStore, RefreshRotation, Session, SessionId, SessionKind, TokenHash, User, UserId,
 };
+use crate::time::random_id;
 use crate::{BoxFuture, StoreError};
 
 const KIND_ACCESS: i64 = 1;
@@ -46,8 +48,18 @@ fn set_password_hash(connection: &Connection, id: UserId, hash: &str) -> Result<
     execute(connection, sql, params![id.0, hash]).map(|changed| changed > 0)
 }
 
-/// Removes a user and their sessions. Does not rely on `foreign_keys`, which each connection may set or not.
-fn delete_user(connection: &Connection, id: UserId) -> Result<bool, StoreError> {
+/// Removes a user, their sessions, memberships and spaces; for `tombstone` see [`users::forget`]. Does not rely on
+/// `foreign_keys`, which each connection may set or not.
+pub(super) fn delete_user(
+    connection: &Connection,
+    id: UserId,
+    tombstone: [u8; 16],
+    now_us: i64,
+) -> Result<bool, StoreError> {
+    if user_by_id(connection, id)?.is_none() {
+        return Ok(false);
+    }
+    users::forget(connection, id, tombstone, now_us)?;
     execute(connection, "DELETE FROM sessions WHERE user_id = ?1", params![id.0])?;
     execute(connection, "DELETE FROM users WHERE id = ?1", params![id.0]).map(|deleted| deleted > 0)
 }
@@ -276,7 +288,8 @@ impl AccountStore for SqliteStore {
     }
 
     fn delete_user(&self, id: UserId) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.write(move |transaction| delete_user(transaction, id)))
+        let (tombstone, now_us) = (random_id(&*self.inner.random), self.inner.clock.now_us());
+        Box::pin(self.write_access(move |transaction| delete_user(transaction, id, tombstone, now_us)))
     }
 
     fn create_session(&self, session: Session) -> BoxFuture<'_, Result<bool, StoreError>> {
@@ -296,11 +309,11 @@ impl AccountStore for SqliteStore {
     }
 
     fn revoke_session(&self, id: SessionId, now_us: i64) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.write(move |transaction| revoke_session(transaction, id, now_us)))
+        Box::pin(self.write_access(move |transaction| revoke_session(transaction, id, now_us)))
     }
 
     fn revoke_all_sessions(&self, user: UserId, now_us: i64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(self.write(move |transaction| revoke_all_sessions(transaction, user, now_us)))
+        Box::pin(self.write_access(move |transaction| revoke_all_sessions(transaction, user, now_us)))
     }
 
     fn touch_session(&self, id: SessionId, now_us: i64) -> BoxFuture<'_, Result<(), StoreError>> {

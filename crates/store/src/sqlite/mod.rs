@@ -1,17 +1,20 @@
 //! The SQLite backend: one file, one writer thread with group commit, readers apart.
 
 mod accounts;
+pub mod directory;
 mod group;
 mod open;
 mod readers;
 mod space_store;
 pub mod spaces;
 mod verdict;
+mod version;
 mod wal;
 mod writer;
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -61,6 +64,8 @@ struct Inner {
     new_space_rules: Rules,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    /// See [`Directory::version`](crate::directory::Directory::version).
+    version: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -94,6 +99,7 @@ impl SqliteStore {
             new_space_rules: options.new_space_rules,
             clock,
             random,
+            version: Arc::default(),
             thread: Mutex::new(Some(thread)),
         };
         Ok(Self { inner: Arc::new(inner) })

@@ -12,7 +12,7 @@ use crate::time::random_id;
 use crate::{BoxFuture, StoreError};
 
 impl SqliteStore {
-    fn space_of(&self, (no, id, rules): spaces::SpaceRecord) -> Result<Arc<Space>, StoreError> {
+    pub(super) fn space_of(&self, (no, id, rules): spaces::SpaceRecord) -> Result<Arc<Space>, StoreError> {
         let corrupt = || StoreError::Corrupt { table: "space", column: "rules", row: no.to_string() };
         let identity = self.inner.identity;
         Ok(Arc::new(Space {
@@ -35,7 +35,7 @@ fn parse_rules(text: &str) -> Option<Rules> {
     Some(rules)
 }
 
-fn rules_text(rules: &Rules) -> String {
+pub(super) fn rules_text(rules: &Rules) -> String {
     let tables = rules.tables.iter().map(|(table, rule)| format!(" {table}={}", rule.as_str()));
     std::iter::once(rules.default.as_str().to_owned()).chain(tables).collect()
 }

@@ -20,7 +20,7 @@ const SEQ_BITS: u32 = 36;
 pub(crate) const MAX_SPACE_NO: u32 = (1 << 27) - 1;
 
 /// Where something with this seq stands.
-const fn place(space: u32, seq: Seq) -> i64 {
+pub(super) const fn place(space: u32, seq: Seq) -> i64 {
     ((space as i64) << SEQ_BITS) | seq as i64
 }
 
@@ -137,6 +137,7 @@ pub(crate) fn store(
     effects: &Effects,
 ) -> Result<(), StoreError> {
     store_log(connection, space, writer, &effects.log)?;
+    super::directory::refusals::store(connection, space, writer, &effects.log)?;
     store_rows(connection, space, &effects.rows)?;
     for PairWrite { pair, keeper } in &effects.pairs {
         let sql = "INSERT INTO pair (space, pair, key, name) VALUES (?1, ?2, ?3, ?4)
@@ -318,9 +319,9 @@ pub fn audit(
 /// A space by its owner: number, public id and stored rules.
 pub type SpaceRecord = (u32, [u8; 16], String);
 
-/// The private space of a user, if it was made.
+/// The private space of a user, if it was made and its owner is not gone.
 pub fn private(connection: &Connection, owner: [u8; 16]) -> Result<Option<SpaceRecord>, StoreError> {
-    let sql = "SELECT no, id, rules FROM space WHERE owner = ?1 AND kind = 'private'";
+    let sql = "SELECT no, id, rules FROM space WHERE owner = ?1 AND kind = 'private' AND deleted_us IS NULL";
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
     Ok(connection.prepare_cached(sql)?.query_row([owner], read).optional()?)
 }

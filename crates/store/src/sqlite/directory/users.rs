@@ -1,0 +1,64 @@
+//! What becomes of spaces when a user goes.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::StoreError;
+use crate::accounts::UserId;
+use crate::directory::{Answer, Denied};
+use crate::sqlite::accounts;
+
+/// The e-mail address of a user.
+pub(super) fn email_of(connection: &Connection, user: UserId) -> Result<Option<String>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT email FROM users WHERE id = ?1")?;
+    Ok(statement.query_row([user.0], |row| row.get(0)).optional()?)
+}
+
+/// Whether there is such a user: one whose account is deleted while they ask must not come into anything new.
+pub(super) fn exists(connection: &Connection, user: UserId) -> Result<bool, StoreError> {
+    Ok(connection.prepare_cached("SELECT 1 FROM users WHERE id = ?1")?.exists([user.0])?)
+}
+
+/// Whether a user owns a space that somebody else is a member of.
+fn owns_spaces_of_others(connection: &Connection, user: UserId) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM member own CROSS JOIN space s ON s.no = own.space
+               CROSS JOIN member other ON other.space = own.space
+               WHERE own.user = ?1 AND own.role = 'owner' AND s.deleted_us IS NULL AND other.user <> ?1 LIMIT 1";
+    Ok(connection.prepare_cached(sql)?.exists([user.0])?)
+}
+
+/// Deletes an account that owns nothing which others are members of.
+pub(super) fn delete_account(
+    connection: &Connection,
+    user: UserId,
+    tombstone: [u8; 16],
+    now_us: i64,
+) -> Result<Answer<()>, StoreError> {
+    if owns_spaces_of_others(connection, user)? {
+        return Ok(Err(Denied::OwnsSpaces));
+    }
+    let deleted = accounts::delete_user(connection, user, tombstone, now_us)?;
+    Ok(if deleted { Ok(()) } else { Err(Denied::NoUser) })
+}
+
+/// Deletes what a user owns and forgets their memberships, views, and invites for their address. To be called while their
+/// account is still there. `tombstone` is the id of a private space that is made as a deleted one when they have none.
+pub(in super::super) fn forget(
+    connection: &Connection,
+    user: UserId,
+    tombstone: [u8; 16],
+    now_us: i64,
+) -> Result<(), StoreError> {
+    // A request that is under way must not make a private space for someone who is gone.
+    let sql = "INSERT INTO space (id, kind, owner, rules, created_us, deleted_us, purged)
+               VALUES (?1, 'private', ?2, 'field', ?3, ?3, 1) ON CONFLICT DO NOTHING";
+    connection.prepare_cached(sql)?.execute(params![tombstone, user.0, now_us])?;
+    let sql = "UPDATE space SET deleted_us = ?2 WHERE deleted_us IS NULL AND no IN (
+                   SELECT no FROM space WHERE owner = ?1 AND kind = 'private'
+                   UNION ALL SELECT space FROM member WHERE user = ?1 AND role = 'owner')";
+    connection.prepare_cached(sql)?.execute(params![user.0, now_us])?;
+    let sql = "DELETE FROM invite WHERE email = (SELECT email FROM users WHERE id = ?1)";
+    connection.prepare_cached(sql)?.execute([user.0])?;
+    connection.prepare_cached("DELETE FROM member WHERE user = ?1")?.execute([user.0])?;
+    connection.prepare_cached("DELETE FROM remembered_view WHERE user = ?1")?.execute([user.0])?;
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! The counter behind [`Directory::version`](crate::directory::Directory::version).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::Transaction;
+
+use super::group::Group;
+use super::writer::{Call, Job};
+use super::{CommitSink, SqliteStore};
+use crate::StoreError;
+
+/// A job that may change what decides access. The counter is raised by the writer itself, between the commit and the
+/// answer: whoever asked may be gone by then.
+struct Versioned<J> {
+    job: J,
+    version: Arc<AtomicU64>,
+}
+
+impl<J: Job> Job for Versioned<J> {
+    fn run(&mut self, transaction: &Transaction<'_>, group: &mut Group, now_us: i64) {
+        self.job.run(transaction, group, now_us);
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>, sink: &dyn CommitSink) {
+        self.version.fetch_add(1, Ordering::Release);
+        Box::new(self.job).finish(committed, sink);
+    }
+}
+
+impl SqliteStore {
+    /// Like [`write`](Self::write), for writes that may change what decides access.
+    pub(super) async fn write_access<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (job, answer) = Call::new(write);
+        self.submit(Box::new(Versioned { job, version: Arc::clone(&self.inner.version) })).await?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
