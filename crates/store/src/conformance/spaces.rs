@@ -53,7 +53,7 @@ pub async fn spaces(store: Arc<dyn SpaceStore>, sink: &RecordingSink) {
 }
 
 /// One connection of one user.
-struct Device {
+pub(super) struct Device {
     space: Arc<Space>,
     origin: Arc<Origin>,
 }
@@ -64,7 +64,7 @@ impl Device {
         Self::of(store.private_space(user).await.expect("a space"), user)
     }
 
-    fn of(space: Arc<Space>, user: [u8; 16]) -> Self {
+    pub(super) fn of(space: Arc<Space>, user: [u8; 16]) -> Self {
         let origin = Origin {
             writer: WriterId(random_id(&SystemRandom)),
             user,
@@ -76,7 +76,7 @@ impl Device {
         Self { space, origin: Arc::new(origin) }
     }
 
-    async fn send(&self, store: &dyn SpaceStore, incoming: Vec<Incoming>) -> Vec<Verdict> {
+    pub(super) async fn send(&self, store: &dyn SpaceStore, incoming: Vec<Incoming>) -> Vec<Verdict> {
         let upload =
             Upload { space: Arc::clone(&self.space), origin: Arc::clone(&self.origin), incoming, bytes: 100 };
         let answer = store.upload(upload).await.expect("the queue takes it");
@@ -95,7 +95,7 @@ fn entry_id() -> EntryId {
     EntryId(random_id(&SystemRandom))
 }
 
-fn uuid_row() -> RowId {
+pub(super) fn uuid_row() -> RowId {
     RowId { key: RowKey::Uuid(random_id(&SystemRandom)), spelling: Spelling::default() }
 }
 
@@ -115,7 +115,7 @@ fn change(operation: Operation, table: &str, row: &RowId, fields: &[(&str, Bytes
     }
 }
 
-fn insert(row: &RowId, value: i64) -> Incoming {
+pub(super) fn insert(row: &RowId, value: i64) -> Incoming {
     Incoming::Change(change(Operation::Insert, "Item", row, &[("n", integer(value))]))
 }
 

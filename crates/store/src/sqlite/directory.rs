@@ -4,6 +4,8 @@
 mod invites;
 mod lists;
 mod members;
+#[cfg(test)]
+mod plans;
 mod purge;
 pub(super) mod refusals;
 mod seen;
