@@ -184,7 +184,7 @@ impl Server {
         live.head = live.head.max(spaces::head(world.connection(), live.space.no)?.seq);
         let origin = Origin {
             writer,
-            user: [0; 16],
+            user: world.owner(live.space.no)?,
             session: [0; 16],
             address: String::new(),
             user_agent: String::new(),
@@ -291,6 +291,7 @@ impl Server {
                 space: Arc::clone(&self.spaces[peer.space].space),
                 origin: Arc::clone(&peer.origin),
                 incoming: changes_of(&frame),
+                echoes: peer.stream.echoes(),
                 bytes: frame.len(),
             };
             let result = self.group.upload(db, &mut upload, now_us);
@@ -428,7 +429,8 @@ impl Server {
     fn deliver(&mut self, no: ConnectionNo, request: &PullRequest, data: PullData, rng: &mut Rng) {
         let Some(peer) = self.peers.get_mut(&no) else { return };
         let minter = &self.spaces[peer.space].space.minter;
-        let Delivery { entries, acks } = peer.stream.pulled(request, data, minter);
+        let Delivery { mut entries, corrections, acks } = peer.stream.pulled(request, data, minter);
+        entries.extend(corrections);
         peer.owed.retain(|owed| !acks.contains(&owed.ack));
         for Owed { ack, pulls, .. } in &mut peer.owed {
             if *pulls == 0 {

@@ -73,6 +73,15 @@ impl World {
         Ok(Arc::new(Space { no, id, rules, minter: Minter::new(key, id, 1, 0) }))
     }
 
+    /// Who owns a space.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn owner(&self, space: u32) -> Result<[u8; 16], StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT owner FROM space WHERE no = ?1")?;
+        Ok(statement.query_row([space], |row| row.get(0))?)
+    }
+
     /// From now on storing this entry fails.
     ///
     /// # Errors

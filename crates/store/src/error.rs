@@ -23,6 +23,9 @@ pub enum StoreError {
     /// A queue is full or a lock was not had in time; the same call may succeed later.
     #[error("the database is busy")]
     Busy,
+    /// The user may not use the space any more: nothing of the upload was stored, and it may be sent again.
+    #[error("the user may not use this space")]
+    NoAccess,
     /// The space's counter of changes is used up.
     #[error("the space is full")]
     SpaceFull,

@@ -263,8 +263,13 @@ impl Socket {
                 answer = poll_fn(|cx| poll_answer(&mut self.uploads, cx)) => self.answered(answer)?,
             }
         };
-        let upload =
-            Upload { space: Arc::clone(&self.space), origin: Arc::clone(&self.origin), incoming, bytes };
+        let upload = Upload {
+            space: Arc::clone(&self.space),
+            origin: Arc::clone(&self.origin),
+            incoming,
+            echoes: self.stream.echoes(),
+            bytes,
+        };
         let answer = self.state.store.upload(upload).await.map_err(|error| internal(&error))?;
         self.uploads.push_back(InFlight { answer, _bytes: permit });
         Ok(())

@@ -77,8 +77,13 @@ impl Device {
     }
 
     pub(super) async fn send(&self, store: &dyn SpaceStore, incoming: Vec<Incoming>) -> Vec<Verdict> {
-        let upload =
-            Upload { space: Arc::clone(&self.space), origin: Arc::clone(&self.origin), incoming, bytes: 100 };
+        let upload = Upload {
+            space: Arc::clone(&self.space),
+            origin: Arc::clone(&self.origin),
+            incoming,
+            echoes: false,
+            bytes: 100,
+        };
         let answer = store.upload(upload).await.expect("the queue takes it");
         let outcomes = answer.await.expect("an answer").expect("it is stored");
         outcomes.iter().map(|outcome| outcome.verdict).collect()
@@ -267,8 +272,8 @@ async fn refused_changes_are_logged(store: &dyn SpaceStore) {
 }
 
 async fn corrections_are_read_with_the_page(store: &dyn SpaceStore) {
-    let (device, user) = (Device::new(store).await, [7; 16]);
-    let other = Device::of(Arc::clone(&device.space), user);
+    let device = Device::new(store).await;
+    let other = Device::of(Arc::clone(&device.space), device.origin.user);
     let row = uuid_row();
     device.send(store, vec![insert(&row, 1)]).await;
     let update = change(Operation::Update, "Item", &row, &[("n", integer(2))]);
@@ -276,6 +281,7 @@ async fn corrections_are_read_with_the_page(store: &dyn SpaceStore) {
         space: Arc::clone(&other.space),
         origin: Arc::clone(&other.origin),
         incoming: vec![Incoming::Change(update.clone())],
+        echoes: false,
         bytes: 1,
     };
     let answer = store.upload(upload).await.expect("the queue takes it").await;
@@ -286,7 +292,7 @@ async fn corrections_are_read_with_the_page(store: &dyn SpaceStore) {
     let data = store.pull(&other.space, &request).await.expect("a page");
     let delivery = stream.pulled(&request, data, &other.space.minter);
     assert_eq!(delivery.acks, [AckId::Uuid(update.id, update.id_spelling)]);
-    let echo = delivery.entries.last().expect("an echo");
+    let echo = delivery.corrections.last().expect("an echo");
     assert_eq!(echo.fields, update.fields);
     assert_eq!(other.space.minter.verify(echo.id), Some(Cursor::complete(2)));
 }
@@ -319,12 +325,12 @@ async fn concurrent_uploads_lose_nothing(store: Arc<dyn SpaceStore>) {
     const DEVICES: u64 = 8;
     const UPLOADS: u64 = 25;
     let first = Device::new(&*store).await;
-    let shared = Arc::clone(&first.space);
-    let tasks = (0..DEVICES).map(|number| {
+    let (shared, user) = (Arc::clone(&first.space), first.origin.user);
+    let tasks = (0..DEVICES).map(|_| {
         let (store, space) = (Arc::clone(&store), Arc::clone(&shared));
         tokio::spawn(async move {
             let alone = Device::new(&*store).await;
-            let together = Device::of(space, [u8::try_from(number).unwrap_or(0); 16]);
+            let together = Device::of(space, user);
             for n in 0..UPLOADS {
                 together.send(&*store, vec![insert(&uuid_row(), n.cast_signed())]).await;
                 alone.send(&*store, vec![insert(&uuid_row(), n.cast_signed())]).await;

@@ -1,13 +1,15 @@
 //! Group commit: one transaction and one flush for everything that waits, a savepoint for each upload.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use lattice_engine::mutation::Mutation;
-use lattice_engine::{Batch, Context, Effects, SpaceHead};
+use lattice_engine::{Access, Batch, Context, Effects, SpaceHead};
 use rusqlite::Connection;
 
-use super::spaces;
+use super::{directory, spaces};
 use crate::StoreError;
+use crate::directory::AccessRecord;
 use crate::spaces::Upload;
 
 /// Spaces whose counters are kept in memory between commits.
@@ -35,17 +37,42 @@ impl Heads {
 pub struct Group {
     heads: Heads,
     known_writers: HashSet<[u8; 16]>,
+    /// What users may do in spaces, as of the last write that was no upload.
+    access: HashMap<(u32, [u8; 16]), Arc<AccessRecord>>,
     max_skew_us: i64,
 }
 
 /// Writers that are remembered as stored; forgetting one costs an insert that does nothing.
 const MAX_KNOWN_WRITERS: usize = 100_000;
+/// Users in spaces whose access is kept in memory; forgetting it costs one look-up by key.
+const MAX_CACHED_ACCESS: usize = 100_000;
 
 impl Group {
     /// Starts with nothing cached. `max_skew_us`: how far in the future a timestamp may be.
     #[must_use]
     pub fn new(max_skew_us: i64) -> Self {
-        Self { heads: Heads::default(), known_writers: HashSet::new(), max_skew_us }
+        Self { heads: Heads::default(), known_writers: HashSet::new(), access: HashMap::new(), max_skew_us }
+    }
+
+    /// Something was written that may decide what users may do.
+    pub fn forget_access(&mut self) {
+        self.access.clear();
+    }
+
+    /// What a user may do in a space at this moment of the transaction.
+    fn access(
+        &mut self,
+        connection: &Connection,
+        space: u32,
+        user: [u8; 16],
+    ) -> Result<Arc<AccessRecord>, StoreError> {
+        if let Some(known) = self.access.get(&(space, user)) {
+            return Ok(Arc::clone(known));
+        }
+        let found = directory::access_in(connection, space, user)?.ok_or(StoreError::NoAccess)?;
+        let found = Arc::new(found);
+        self.access.insert((space, user), Arc::clone(&found));
+        Ok(found)
     }
 
     /// A transaction has begun.
@@ -57,12 +84,15 @@ impl Group {
         if self.known_writers.len() > MAX_KNOWN_WRITERS {
             self.known_writers.clear();
         }
+        if self.access.len() > MAX_CACHED_ACCESS {
+            self.access.clear();
+        }
     }
 
     /// Applies one upload under its own savepoint: when it fails, nothing of it is left and the group goes on.
     ///
     /// # Errors
-    /// What the database says, or that the space is full.
+    /// What the database says, that the space is full, or [`StoreError::NoAccess`].
     pub fn upload(
         &mut self,
         connection: &Connection,
@@ -70,6 +100,7 @@ impl Group {
         now_us: i64,
     ) -> Result<Effects, StoreError> {
         let no = upload.space.no;
+        let record = self.access(connection, no, upload.origin.user)?;
         let before = self.heads.get(connection, no)?;
         let result = in_savepoint(connection, || {
             let context = Context {
@@ -78,6 +109,14 @@ impl Group {
                 max_skew_us: self.max_skew_us,
                 rules: &upload.space.rules,
                 minter: &upload.space.minter,
+                access: Access {
+                    user: upload.origin.user,
+                    role: record.role,
+                    policy: &record.policy,
+                    archived: record.archived,
+                    private: record.private,
+                },
+                echoes: upload.echoes,
             };
             let mut batch = Batch::new(context, std::mem::take(&mut upload.incoming));
             loop {
@@ -116,6 +155,7 @@ impl Group {
         } else {
             self.heads = Heads::default();
             self.known_writers.clear();
+            self.access.clear();
         }
     }
 }

@@ -114,7 +114,10 @@ impl Job for UploadJob {
 
     fn run(&mut self, transaction: &Transaction<'_>, group: &mut Group, now_us: i64) {
         self.result = group.upload(transaction, &mut self.upload, now_us);
-        if let Err(error) = &self.result {
+        // Losing access is nobody's failure; the sender is told.
+        if let Err(error) = &self.result
+            && *error != StoreError::NoAccess
+        {
             tracing::error!(%error, space = ?self.upload.space.id, "an upload failed; nothing of it was stored");
         }
     }
@@ -158,7 +161,8 @@ where
     F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send,
     T: Send,
 {
-    fn run(&mut self, transaction: &Transaction<'_>, _: &mut Group, _: i64) {
+    fn run(&mut self, transaction: &Transaction<'_>, group: &mut Group, _: i64) {
+        group.forget_access();
         if let Some(work) = self.work.take() {
             self.result = in_savepoint(transaction, || work(transaction));
         }
