@@ -220,25 +220,40 @@ impl AuthService {
         Err(AuthError::RefreshReused)
     }
 
-    /// Revokes the session of an access or device token.
+    /// Revokes the session of an access or device token, and says whose it was.
     ///
     /// # Errors
     /// Those of [`authenticate`](Self::authenticate).
-    pub async fn logout(&self, token: &SecretString) -> Result<(), AuthError> {
+    pub async fn logout(&self, token: &SecretString) -> Result<UserId, AuthError> {
         let identity = self.authenticate(token).await?;
         self.store.revoke_session(identity.session, self.clock.now_us()).await?;
-        Ok(())
+        Ok(identity.user)
     }
 
-    /// Revokes the session of a refresh token, whether or not that was exchanged, expired or revoked since.
+    /// Revokes the session of a refresh token, whether or not that was exchanged, expired or revoked since, and says whose
+    /// it was.
     ///
     /// # Errors
     /// [`AuthError::TokenInvalid`], or the store's.
-    pub async fn logout_refresh(&self, token: &SecretString) -> Result<(), AuthError> {
+    pub async fn logout_refresh(&self, token: &SecretString) -> Result<UserId, AuthError> {
         let presented = Refresh::parse(token.expose_secret()).ok_or(AuthError::TokenInvalid)?;
         let session = self.session_of(&presented).await?;
         self.store.revoke_session(session.id, self.clock.now_us()).await?;
-        Ok(())
+        Ok(session.user)
+    }
+
+    /// Whether this is the password of a user who is logged in: asked again before what cannot be undone.
+    ///
+    /// # Errors
+    /// [`AuthError::InvalidCredentials`], [`AuthError::SessionRevoked`], [`AuthError::Busy`], or the store's.
+    pub async fn confirm_password(&self, user: UserId, password: SecretString) -> Result<(), AuthError> {
+        if password.expose_secret().len() > MAX_PASSWORD_BYTES {
+            return Err(AuthError::InvalidCredentials);
+        }
+        let user = self.store.user_by_id(user).await?.ok_or(AuthError::SessionRevoked)?;
+        let hash = user.password_hash.as_deref();
+        let verdict = self.passwords.verify(password, hash).await?;
+        if hash.is_some() && verdict != Verdict::Wrong { Ok(()) } else { Err(AuthError::InvalidCredentials) }
     }
 
     /// Who an access or device token belongs to. Its session must be in the store and live, its user must exist.

@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 pub const DEVICE_TOKEN_PREFIX: &str = "ldt_";
 /// What a refresh token starts with.
 pub const REFRESH_TOKEN_PREFIX: &str = "lrt_";
+/// What the token of an invite starts with.
+pub const INVITE_TOKEN_PREFIX: &str = "lit_";
 /// Longest token that is looked at. Ours are shorter than 500 bytes.
 pub const MAX_TOKEN_BYTES: usize = 4_096;
 
@@ -31,6 +33,36 @@ impl Secret {
 
 /// A token that is one secret.
 pub(crate) struct Device(pub(crate) Secret);
+
+/// The token of an invite by link: whoever has it may become a member.
+pub struct InviteToken(Secret);
+
+impl InviteToken {
+    /// A token that nobody can guess.
+    #[must_use]
+    pub fn random(random: &dyn Random) -> Self {
+        Self(Secret::random(random))
+    }
+
+    /// The token as it is handed out, once.
+    #[must_use]
+    pub fn to_text(&self) -> SecretString {
+        write(INVITE_TOKEN_PREFIX, &[&self.0])
+    }
+
+    /// Reads what was handed out.
+    #[must_use]
+    pub fn parse(text: &SecretString) -> Option<Self> {
+        let [secret] = read(INVITE_TOKEN_PREFIX, text.expose_secret())?;
+        Some(Self(secret))
+    }
+
+    /// What is stored of it.
+    #[must_use]
+    pub fn hash(&self) -> TokenHash {
+        self.0.hash()
+    }
+}
 
 /// A refresh token: a half that names the session for good, and a half that is exchanged with every use.
 ///
@@ -98,7 +130,7 @@ mod tests {
     use lattice_store::time::SystemRandom;
     use secrecy::ExposeSecret;
 
-    use super::{Device, Refresh, Secret};
+    use super::{Device, InviteToken, Refresh, Secret};
 
     #[test]
     fn tokens_come_back_as_they_went() {
@@ -113,6 +145,12 @@ mod tests {
         let read = Refresh::parse(text.expose_secret()).expect("our own token");
         assert_eq!((read.family.hash(), read.turn.hash()), (refresh.family.hash(), refresh.turn.hash()));
         assert_ne!(refresh.family.hash(), refresh.turn.hash());
+
+        let invite = InviteToken::random(&SystemRandom);
+        assert_eq!(&invite.to_text().expose_secret()[..4], "lit_");
+        let read = InviteToken::parse(&invite.to_text()).expect("our own token");
+        assert_eq!(read.hash(), invite.hash());
+        assert!(InviteToken::parse(&device.to_text()).is_none());
     }
 
     #[test]

@@ -5,4 +5,5 @@ pub mod http;
 pub mod hub;
 pub mod net;
 pub mod run;
+pub mod spaces;
 pub mod sync;

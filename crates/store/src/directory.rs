@@ -470,7 +470,7 @@ pub trait Directory: Send + Sync {
         limit: u32,
     ) -> Asked<'_, Page<RefusedChange, RefusalCursor>>;
 
-    /// Deletes an account with its sessions, memberships and spaces. [`Denied::OwnsSpaces`] while it owns shared or public
+    /// Deletes an account with its sessions, memberships and spaces, and says which spaces those were. [`Denied::OwnsSpaces`] while it owns shared or public
     /// spaces that others are members of; [`Denied::NoUser`] when there is no such account.
-    fn delete_account(&self, user: UserId, now_us: i64) -> Asked<'_, ()>;
+    fn delete_account(&self, user: UserId, now_us: i64) -> Asked<'_, Vec<SpaceId>>;
 }

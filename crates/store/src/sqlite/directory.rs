@@ -256,7 +256,7 @@ impl Directory for SqliteStore {
         Box::pin(self.read(move |connection| refusals::list(connection, of, before, limit)))
     }
 
-    fn delete_account(&self, user: UserId, now_us: i64) -> Asked<'_, ()> {
+    fn delete_account(&self, user: UserId, now_us: i64) -> Asked<'_, Vec<SpaceId>> {
         let tombstone = random_id(&*self.inner.random);
         Box::pin(
             self.write_access(move |transaction| users::delete_account(transaction, user, tombstone, now_us)),

@@ -103,9 +103,10 @@ async fn accounts_go_with_what_is_theirs_alone<S: Store>(store: &S) {
     let bob = with_member(store, (ann, space), Role::Viewer).await;
     assert_eq!(ok!(store.delete_account(ann, NOW_US)), Err(Denied::OwnsSpaces));
     assert!(ok!(store.user_by_id(ann)).is_some() && access(store, ann, space).await.is_some());
-    assert_eq!(ok!(store.delete_account(bob, NOW_US)), Ok(()), "who owns nothing may go");
+    assert_eq!(ok!(store.delete_account(bob, NOW_US)), Ok(Vec::new()), "who owns nothing may go");
     assert_eq!(ok!(store.delete_account(bob, NOW_US)), Err(Denied::NoUser));
-    assert_eq!(ok!(store.delete_account(ann, NOW_US)), Ok(()), "now it is hers alone");
+    let me = ok!(store.access(ann, Selector::Me)).expect("a space").space.id;
+    assert_eq!(ok!(store.delete_account(ann, NOW_US)), Ok(vec![me, space]), "now it is hers alone");
     assert!(ok!(store.user_by_id(ann)).is_none());
     assert!(access(store, user(store).await, space).await.is_none(), "it went with her");
 }

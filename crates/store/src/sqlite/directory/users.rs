@@ -1,5 +1,6 @@
 //! What becomes of spaces when a user goes.
 
+use lattice_engine::SpaceId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::StoreError;
@@ -32,12 +33,18 @@ pub(super) fn delete_account(
     user: UserId,
     tombstone: [u8; 16],
     now_us: i64,
-) -> Result<Answer<()>, StoreError> {
+) -> Result<Answer<Vec<SpaceId>>, StoreError> {
     if owns_spaces_of_others(connection, user)? {
         return Ok(Err(Denied::OwnsSpaces));
     }
+    let sql = "SELECT id FROM space WHERE owner = ?1 AND kind = 'private' AND deleted_us IS NULL
+               UNION ALL
+               SELECT s.id FROM member m CROSS JOIN space s ON s.no = m.space
+               WHERE m.user = ?1 AND m.role = 'owner' AND s.deleted_us IS NULL";
+    let mut statement = connection.prepare_cached(sql)?;
+    let spaces = statement.query_map([user.0], |row| Ok(SpaceId(row.get(0)?)))?.collect::<Result<_, _>>()?;
     let deleted = accounts::delete_user(connection, user, tombstone, now_us)?;
-    Ok(if deleted { Ok(()) } else { Err(Denied::NoUser) })
+    Ok(if deleted { Ok(spaces) } else { Err(Denied::NoUser) })
 }
 
 /// Deletes what a user owns and forgets their memberships, views, and invites for their address. To be called while their
