@@ -40,6 +40,15 @@ pub(super) struct Claim<'a> {
 }
 
 impl Stream {
+    /// An id that claims what the stream has sent: the cursor of clients that keep it apart from the entries. Resolves like
+    /// the id of an entry ([`crate::Resume`]), and is that of no entry. `minter` is the space's own.
+    #[must_use]
+    pub fn cursor_id(&self, minter: &Minter) -> EntryId {
+        let minters = self.minters(minter);
+        let Claim { minter, cursor } = self.claim(&minters, self.cursor);
+        minter.mint(cursor, [b"cursor".as_slice()], 0)
+    }
+
     pub(super) fn minters(&self, minter: &Minter) -> Minters {
         let view = self.view.id();
         Minters { view: minter.of_view(view), transition: minter.of_transition(view) }
