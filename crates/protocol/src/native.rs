@@ -31,7 +31,9 @@ pub enum ClientFrame {
         /// How many ids it acknowledges.
         count: usize,
     },
-    /// A frame of another dialect or of an unknown kind.
+    /// A frame with a `type`: the client speaks the JSON dialect ([`crate::plain`]).
+    Typed,
+    /// A frame of an unknown kind.
     Other,
 }
 

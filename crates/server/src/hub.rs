@@ -7,12 +7,16 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use bytes::Bytes;
 use lattice_engine::{Ring, Seq, SpaceId, WriterId};
-use lattice_protocol::Outgoing;
-use lattice_protocol::native::AuditLogFrame;
+use lattice_store::accounts::UserId;
 use lattice_store::spaces::{CommitSink, Committed};
 use tokio::sync::watch;
+
+use crate::spaces::AccessHints;
+
+pub use commit_frame::{CommitFrame, PlainKey};
+
+mod commit_frame;
 
 /// Bytes of recent commits kept for each space that has connections.
 const MAX_RING_BYTES: usize = 1 << 20;
@@ -28,6 +32,8 @@ const COMMIT_OVERHEAD_BYTES: usize = 64;
 pub struct Signal {
     /// The last seq that was committed here; 0 until there is one.
     pub head: Seq,
+    /// Counts changes of what anybody may do in the space.
+    pub access: u64,
     /// The server is closing.
     pub closing: bool,
 }
@@ -52,35 +58,41 @@ pub struct LiveSpace {
     hub: Weak<Hub>,
     signal: watch::Sender<Signal>,
     ring: Mutex<Ring<Option<Arc<CommitFrame>>>>,
+    /// Ways of writing in the JSON dialect that connections want, and how many want each.
+    plain: Mutex<PlainListeners>,
 }
 
-/// The entries of one commit: encoded once, when the first connection asks for them.
-pub struct CommitFrame {
-    body: Mutex<Body>,
+#[derive(Default)]
+struct PlainListeners {
+    counts: Vec<(PlainKey, usize)>,
+    keys: Arc<[PlainKey]>,
 }
 
-enum Body {
-    Entries(Vec<(Seq, Outgoing)>),
-    Frame(Option<Bytes>),
-}
-
-impl CommitFrame {
-    /// The frame with all entries of the commit; `None` when it has none that others may see.
-    #[must_use]
-    pub fn frame(&self) -> Option<Bytes> {
-        let mut body = lock(&self.body);
-        if let Body::Entries(entries) = &*body {
-            let mut frame = AuditLogFrame::new();
-            entries.iter().for_each(|(_, entry)| frame.push(entry));
-            // The entries' values are let go: they may be slices of a much larger upload.
-            *body = Body::Frame((!frame.is_empty()).then(|| frame.finish()));
+impl PlainListeners {
+    fn count(&mut self, key: PlainKey, more: bool) {
+        match (self.counts.iter_mut().find(|(held, _)| *held == key), more) {
+            (Some((_, count)), true) => *count += 1,
+            (Some((_, count)), false) => *count -= 1,
+            (None, true) => self.counts.push((key, 1)),
+            (None, false) => {}
         }
-        match &*body {
-            Body::Frame(frame) => frame.clone(),
-            Body::Entries(_) => None,
-        }
+        self.counts.retain(|(_, count)| *count > 0);
+        self.keys = self.counts.iter().map(|(key, _)| *key).collect();
     }
 }
+
+/// Keeps commits being written in the JSON dialect for as long as it lives.
+pub struct PlainListener {
+    space: Arc<LiveSpace>,
+    key: PlainKey,
+}
+
+impl Drop for PlainListener {
+    fn drop(&mut self) {
+        lock(&self.space.plain).count(self.key, false);
+    }
+}
+
 
 impl Hub {
     /// A hub that knows no spaces yet.
@@ -98,8 +110,9 @@ impl Hub {
             Arc::new(LiveSpace {
                 id,
                 hub: Arc::downgrade(self),
-                signal: watch::Sender::new(Signal { head: 0, closing }),
+                signal: watch::Sender::new(Signal { head: 0, access: 0, closing }),
                 ring: Mutex::new(Ring::new(MAX_RING_BYTES, MAX_RING_COMMITS)),
+                plain: Mutex::default(),
             })
         };
         match state.live.entry(id) {
@@ -130,6 +143,20 @@ impl Hub {
     }
 }
 
+impl AccessHints for Hub {
+    fn access_changed(&self, space: SpaceId) {
+        if let Some(space) = self.find(space) {
+            space.signal.send_modify(|signal| signal.access += 1);
+        }
+    }
+
+    fn user_changed(&self, _: UserId) {
+        // Which spaces the user's connections are in is not kept: all of them look, and most find nothing new.
+        let live: Vec<_> = lock(&self.spaces).live.values().filter_map(Weak::upgrade).collect();
+        live.iter().for_each(|space| space.signal.send_modify(|signal| signal.access += 1));
+    }
+}
+
 impl CommitSink for Hub {
     fn committed(&self, commit: Committed) {
         let Some(space) = self.find(commit.space) else { return };
@@ -142,7 +169,7 @@ impl CommitSink for Hub {
             .flat_map(|(_, entry)| &entry.fields)
             .map(|field| field.value.len() + field.name.len());
         let cost = COMMIT_OVERHEAD_BYTES * (1 + body.len()) + values.sum::<usize>();
-        let frame = (!alone).then(|| Arc::new(CommitFrame { body: Mutex::new(Body::Entries(body)) }));
+        let frame = (!alone).then(|| Arc::new(CommitFrame::new(body, space.plain_keys())));
         {
             let mut ring = lock(&space.ring);
             ring.push(commit.before, commit.head, commit.writer, frame, cost);
@@ -171,6 +198,17 @@ impl LiveSpace {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Signal> {
         self.signal.subscribe()
+    }
+
+    /// From now on commits are also written in this way.
+    #[must_use]
+    pub fn listen_plain(self: &Arc<Self>, key: PlainKey) -> PlainListener {
+        lock(&self.plain).count(key, true);
+        PlainListener { space: Arc::clone(self), key }
+    }
+
+    fn plain_keys(&self) -> Arc<[PlainKey]> {
+        Arc::clone(&lock(&self.plain).keys)
     }
 
     /// What follows `position` in the ring, without what `writer` wrote itself: at most `max` commits, and the position

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use lattice_engine::{Policy, Role, SpaceId};
+use lattice_engine::{Policy, Role, Seq, SpaceId};
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::{TokenHash, UserId};
@@ -69,6 +69,18 @@ impl SchemaRule {
             Self::Minimum(least) => version >= least,
         }
     }
+}
+
+/// A view that a user had of a space.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RememberedView {
+    /// Its number.
+    pub id: u64,
+    /// What it is made from again.
+    pub definition: String,
+    /// Rows that were created after this seq were never shown in it: by then the rights of the user had changed. `None`
+    /// while they are what they were.
+    pub until: Option<Seq>,
 }
 
 /// Names a space as clients do.
@@ -444,12 +456,13 @@ pub trait Directory: Send + Sync {
     /// Forgets at most `limit` invites that expired before `before_us`, and says how many those were.
     fn delete_expired_invites(&self, before_us: i64, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>>;
 
-    /// The views that a user had of a space, by id, with their definitions, the newest first.
+    /// The views that a user had of a space, the newest first. Whatever changes what members may do ends those that it
+    /// concerns, in its own transaction; a view that is remembered again goes on.
     fn views<'a>(
         &'a self,
         space: &'a Space,
         user: UserId,
-    ) -> BoxFuture<'a, Result<Vec<(u64, String)>, StoreError>>;
+    ) -> BoxFuture<'a, Result<Vec<RememberedView>, StoreError>>;
 
     /// Remembers a view as the newest of a user in a space, and forgets all but the newest [`MAX_REMEMBERED_VIEWS`]. A
     /// definition longer than [`MAX_VIEW_BYTES`] is not remembered: `false`. Costs no write when it is the newest already.

@@ -289,10 +289,16 @@ impl Stream {
     /// What to read for the next pull.
     #[must_use]
     pub fn pull_request(&mut self, max_rows: usize, max_bytes: usize) -> PullRequest {
+        PullRequest { max_rows, ..self.corrections_request(max_rows, max_bytes) }
+    }
+
+    /// What to read for corrections alone: a page without rows. What comes back goes to [`Stream::corrected`].
+    #[must_use]
+    pub fn corrections_request(&mut self, max_corrections: usize, max_bytes: usize) -> PullRequest {
         let mut corrections: Vec<RowRef> = Vec::new();
         let mut known = BTreeSet::new();
         for correction in
-            self.verdicts.iter().filter_map(|verdict| verdict.correction.as_ref()).take(max_rows)
+            self.verdicts.iter().filter_map(|verdict| verdict.correction.as_ref()).take(max_corrections)
         {
             for row in correction.pair.map(RowRef::of_pair).into_iter().chain([row_of(correction)]) {
                 if known.insert(row.clone()) {
@@ -301,7 +307,7 @@ impl Stream {
             }
         }
         self.asked_verdicts = self.next_verdict;
-        PullRequest { after: self.cursor.position, max_rows, max_bytes, corrections }
+        PullRequest { after: self.cursor.position, max_rows: 0, max_bytes, corrections }
     }
 
     /// Takes what was read for `request` and says what is to be sent. `minter` is the space's own.
@@ -331,6 +337,14 @@ impl Stream {
             return delivery;
         }
         self.correct(request, data.corrected, &minters, &mut delivery);
+        delivery
+    }
+
+    /// Takes what was read for [`Stream::corrections_request`]: the stream stays where it is.
+    pub fn corrected(&mut self, request: &PullRequest, data: PullData, minter: &Minter) -> Delivery {
+        let mut delivery = Delivery::default();
+        self.newest = self.newest.max(data.head);
+        self.correct(request, data.corrected, &self.minters(minter), &mut delivery);
         delivery
     }
 

@@ -27,7 +27,7 @@ pub fn decode(frame: &Bytes, max_changes: usize) -> Result<ClientFrame, FrameErr
         .and_then(|known| parser.end().map(|()| known))
         .map_err(|error| json_error(&error))?;
     if known.has_type {
-        return Ok(ClientFrame::Other);
+        return Ok(ClientFrame::Typed);
     }
     match (known.changes, known.acks) {
         (Some((_, count)), _) if count > max_changes => Err(FrameError {

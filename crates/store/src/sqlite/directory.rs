@@ -22,7 +22,7 @@ use super::space_store::rules_text;
 use crate::accounts::UserId;
 use crate::directory::{
     Accept, Asked, Directory, Invite, InviteId, Member, NewInvite, NewSpace, Page, RefusalCursor, RefusalsOf,
-    RefusedChange, SchemaRule, Selector, SpaceAccess, SpaceChange, SpaceEntry,
+    RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange, SpaceEntry,
 };
 use crate::spaces::Space;
 use crate::time::random_id;
@@ -221,7 +221,7 @@ impl Directory for SqliteStore {
         &'a self,
         space: &'a Space,
         user: UserId,
-    ) -> BoxFuture<'a, Result<Vec<(u64, String)>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Vec<RememberedView>, StoreError>> {
         let no = space.no;
         Box::pin(self.read(move |connection| views::list(connection, no, user)))
     }

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use lattice_engine::{Role, Verdict};
+use lattice_engine::{Policy, Role, Verdict};
 use lattice_protocol::{Code, EntryId, Incoming, Refused, Spelling};
 
 use super::super::spaces::{Device, insert, uuid_row};
 use super::*;
-use crate::directory::{MAX_REMEMBERED_VIEWS, MAX_VIEW_BYTES, RefusalsOf, RefusedChange};
+use crate::directory::{
+    MAX_REMEMBERED_VIEWS, MAX_VIEW_BYTES, RefusalsOf, RefusedChange, RememberedView,
+};
 
 pub(super) async fn run<S: Store>(store: &Arc<S>) {
     views_are_remembered(&**store).await;
+    views_end_when_rights_change(store).await;
     refusals_are_found(&**store).await;
 }
 
@@ -20,13 +23,14 @@ async fn views_are_remembered<S: Store>(store: &S) {
     let (ann, bob) = (user(store).await, user(store).await);
     let space = ok!(store.access(ann, Selector::Me)).expect("a space").space;
     let views = || async { ok!(store.views(&space, ann)) };
-    let ids = |views: Vec<(u64, String)>| views.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    let ids = |views: Vec<RememberedView>| views.into_iter().map(|view| view.id).collect::<Vec<_>>();
     assert_eq!(views().await, []);
     for (id, definition) in [(1, "one"), (u64::MAX, "{\"é\":\"';\"}"), (3, "three")] {
         assert!(ok!(store.remember_view(&space, ann, id, definition.to_owned())));
     }
     let expected = [(3, "three"), (u64::MAX, "{\"é\":\"';\"}"), (1, "one")];
-    assert_eq!(views().await, expected.map(|(id, text)| (id, text.to_owned())));
+    let goes_on = |(id, text): (u64, &str)| RememberedView { id, definition: text.to_owned(), until: None };
+    assert_eq!(views().await, expected.map(goes_on));
     assert_eq!(ok!(store.views(&space, bob)), [], "another user's are apart");
     ok!(store.remember_view(&space, ann, 1, "one".to_owned()));
     ok!(store.remember_view(&space, ann, 1, "one".to_owned()));
@@ -40,6 +44,38 @@ async fn views_are_remembered<S: Store>(store: &S) {
     let newest: Vec<u64> = (many + 1 - MAX_REMEMBERED_VIEWS as u64..=many).rev().collect();
     assert_eq!(ids(views().await), newest);
     assert_eq!(ok!(store.views(&space, bob)).len(), 1);
+}
+
+async fn views_end_when_rights_change<S: Store>(store: &Arc<S>) {
+    let (ann, space) = with_space(&**store, SpaceKind::Shared).await;
+    let bob = with_member(&**store, (ann, space), Role::Editor).await;
+    let access = ok!(store.access(bob, Selector::Id(space))).expect("a member's space");
+    let until = |user| {
+        let (store, space) = (Arc::clone(store), Arc::clone(&access.space));
+        async move {
+            let views = ok!(store.views(&space, user));
+            views.into_iter().map(|view| (view.id, view.until)).collect::<Vec<_>>()
+        }
+    };
+    let remember = |user, id: u64| {
+        let (store, space) = (Arc::clone(store), Arc::clone(&access.space));
+        async move { ok!(store.remember_view(&space, user, id, id.to_string())) }
+    };
+    remember(ann, 1).await;
+    remember(bob, 1).await;
+    Device::of(Arc::clone(&access.space), ann.0).send(&**store, vec![insert(&uuid_row(), 1)]).await;
+    ok!(store.set_role(ann, space, bob, Role::Viewer)).expect("ann is the owner");
+    assert_eq!(until(bob).await, [(1, Some(1))], "bob's rights have changed");
+    assert_eq!(until(ann).await, [(1, None)], "ann's have not");
+    remember(bob, 1).await;
+    assert_eq!(until(bob).await, [(1, None)], "it goes on");
+    remember(bob, 2).await;
+    Device::of(Arc::clone(&access.space), ann.0).send(&**store, vec![insert(&uuid_row(), 1)]).await;
+    ok!(store.set_policy(ann, space, Policy::default(), None)).expect("ann is the owner");
+    assert_eq!(until(bob).await, [(2, Some(2)), (1, Some(2))]);
+    assert_eq!(until(ann).await, [(1, Some(2))], "a policy concerns everybody");
+    ok!(store.remove_member(ann, space, bob)).expect("ann is the owner");
+    assert_eq!(until(bob).await, [(2, Some(2)), (1, Some(2))], "what has ended stays as it ended");
 }
 
 fn refused(code: Code, text: &'static str) -> (EntryId, Incoming) {

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::lists::page;
 use super::seen::{self, owned_with_members};
 use super::spaces::owned_by;
+use super::views;
 use crate::StoreError;
 use crate::accounts::UserId;
 use crate::directory::{Answer, Denied, Member, Page, SpaceKind};
@@ -68,6 +69,7 @@ pub(super) fn add(
     role: Role,
     now_us: i64,
 ) -> Result<(), StoreError> {
+    views::end(connection, space, Some(user))?;
     let sql = "INSERT INTO member (space, user, space_id, role, since_us) VALUES (?1, ?2, ?3, ?4, ?5)";
     connection.prepare_cached(sql)?.execute(params![space, user.0, id, role.as_str(), now_us])?;
     Ok(())
@@ -92,12 +94,14 @@ fn with_member(
 }
 
 fn update_role(connection: &Connection, space: u32, user: UserId, role: Role) -> Result<(), StoreError> {
+    views::end(connection, space, Some(user))?;
     let sql = "UPDATE member SET role = ?3 WHERE space = ?1 AND user = ?2";
     connection.prepare_cached(sql)?.execute(params![space, user.0, role.as_str()])?;
     Ok(())
 }
 
 fn delete(connection: &Connection, space: u32, user: UserId) -> Result<(), StoreError> {
+    views::end(connection, space, Some(user))?;
     let sql = "DELETE FROM member WHERE space = ?1 AND user = ?2";
     connection.prepare_cached(sql)?.execute(params![space, user.0])?;
     Ok(())

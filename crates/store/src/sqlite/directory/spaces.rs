@@ -4,7 +4,7 @@ use lattice_engine::{Policy, SpaceId};
 use rusqlite::{Connection, params};
 
 use super::seen::{self, owned, owned_with_members};
-use super::users;
+use super::{users, views};
 use crate::StoreError;
 use crate::accounts::UserId;
 use crate::directory::{Answer, Denied, NewSpace, SchemaRule, SpaceChange, SpaceEntry, SpaceKind};
@@ -113,6 +113,7 @@ pub(super) fn set_policy(
     // The default is stored as nothing, which most spaces then are read with.
     let policy = (*policy != Policy::default()).then(|| json(policy)).transpose()?;
     let schema = schema.as_ref().map(json).transpose()?;
+    views::end(connection, seen.no, None)?;
     let sql = "UPDATE space SET policy = ?2, schema_rule = ?3 WHERE no = ?1";
     connection.prepare_cached(sql)?.execute(params![seen.no, policy, schema])?;
     Ok(Ok(()))

@@ -4,27 +4,43 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::StoreError;
 use crate::accounts::UserId;
-use crate::directory::MAX_REMEMBERED_VIEWS;
+use crate::directory::{MAX_REMEMBERED_VIEWS, RememberedView};
 
 /// The views of a user in a space, the newest first.
 pub(super) fn list(
     connection: &Connection,
     space: u32,
     user: UserId,
-) -> Result<Vec<(u64, String)>, StoreError> {
-    let sql = "SELECT id, definition FROM remembered_view WHERE space = ?1 AND user = ?2 ORDER BY turn DESC";
+) -> Result<Vec<RememberedView>, StoreError> {
+    let sql = "SELECT id, definition, until_seq FROM remembered_view
+               WHERE space = ?1 AND user = ?2 ORDER BY turn DESC";
     let mut statement = connection.prepare_cached(sql)?;
-    let read =
-        |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, String>(1)?));
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(RememberedView {
+            id: row.get::<_, i64>(0)?.cast_unsigned(),
+            definition: row.get(1)?,
+            until: row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned),
+        })
+    };
     Ok(statement.query_map(params![space, user.0], read)?.collect::<Result<_, _>>()?)
 }
 
-/// The newest view of a user in a space.
+/// The newest view of a user in a space, if it has not ended.
 pub(super) fn newest(connection: &Connection, space: u32, user: UserId) -> Result<Option<u64>, StoreError> {
-    let sql = "SELECT id FROM remembered_view WHERE space = ?1 AND user = ?2 ORDER BY turn DESC LIMIT 1";
+    let sql = "SELECT id, until_seq IS NULL FROM remembered_view
+               WHERE space = ?1 AND user = ?2 ORDER BY turn DESC LIMIT 1";
     let mut statement = connection.prepare_cached(sql)?;
-    let id: Option<i64> = statement.query_row(params![space, user.0], |row| row.get(0)).optional()?;
-    Ok(id.map(i64::cast_unsigned))
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?));
+    let newest: Option<(i64, bool)> = statement.query_row(params![space, user.0], read).optional()?;
+    Ok(newest.filter(|(_, goes_on)| *goes_on).map(|(id, _)| id.cast_unsigned()))
+}
+
+/// What a user, or every user, may do in a space is changing: what was shown until now ends at its head.
+pub(super) fn end(connection: &Connection, space: u32, user: Option<UserId>) -> Result<(), StoreError> {
+    let sql = "UPDATE remembered_view SET until_seq = (SELECT head FROM space WHERE no = ?1)
+               WHERE space = ?1 AND (?2 IS NULL OR user = ?2) AND until_seq IS NULL";
+    connection.prepare_cached(sql)?.execute(params![space, user.map(|user| user.0)])?;
+    Ok(())
 }
 
 /// Makes a view the newest and forgets the oldest ones beyond the limit.
@@ -38,7 +54,8 @@ pub(super) fn remember(
     let sql = "INSERT INTO remembered_view (space, user, id, definition, turn)
                VALUES (?1, ?2, ?3, ?4,
                        (SELECT 1 + ifnull(max(turn), 0) FROM remembered_view WHERE space = ?1 AND user = ?2))
-               ON CONFLICT (space, user, id) DO UPDATE SET definition = excluded.definition, turn = excluded.turn";
+               ON CONFLICT (space, user, id) DO UPDATE SET definition = excluded.definition, turn = excluded.turn,
+                   until_seq = NULL";
     connection.prepare_cached(sql)?.execute(params![space, user.0, id.cast_signed(), definition])?;
     let sql = "DELETE FROM remembered_view WHERE space = ?1 AND user = ?2 AND id IN (
                    SELECT id FROM remembered_view WHERE space = ?1 AND user = ?2

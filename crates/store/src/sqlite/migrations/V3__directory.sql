@@ -56,6 +56,8 @@ CREATE TABLE remembered_view (
     id         INTEGER NOT NULL, -- 64 bits, as a signed number
     definition TEXT    NOT NULL,
     turn       INTEGER NOT NULL, -- greater is newer
+    -- What was created after this seq was never shown in it: by then the user's rights had changed. NULL while they have not.
+    until_seq  INTEGER,
     PRIMARY KEY (space, user, id)
 ) STRICT, WITHOUT ROWID;
 

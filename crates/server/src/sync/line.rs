@@ -1,0 +1,260 @@
+//! One WebSocket connection, whatever is spoken on it: sending and reading at once, pings, the session's end, closing.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt};
+use lattice_auth::{AuthError, Identity};
+use lattice_store::StoreError;
+use secrecy::SecretString;
+use tokio::time::Instant;
+use yawc::close::CloseCode;
+use yawc::{Frame, OpCode, WebSocket, WebSocketError};
+
+use super::SyncState;
+use super::outbox::Outbox;
+use super::seat::Refusal;
+use crate::net::io::SocketIo;
+
+/// How often a socket looks whether something that decides its rights has changed: what was revoked takes effect within this
+/// time.
+const ACCESS_CHECK_INTERVAL: Duration = Duration::from_secs(4);
+/// Checks after which a session is looked up although nothing has changed that this instance knows of.
+const MAX_CHECKS_SKIPPED: u32 = 15;
+/// How long the close frame may take to leave.
+const MAX_CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// Why a socket ends.
+pub(super) enum End {
+    /// The client left, or cannot be reached.
+    Gone,
+    /// The client closes it; the codec has the answer waiting.
+    ClosedByClient,
+    /// We close it.
+    Close(CloseCode, String),
+}
+
+impl End {
+    /// The session is over.
+    pub(super) fn refused(error: &AuthError) -> Self {
+        Self::Close(CloseCode::Policy, format!("{}: {error}", error.code()))
+    }
+
+    /// The space cannot be used any more.
+    pub(super) fn no_access(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Store(error) => Self::internal(error),
+            refusal => Self::Close(CloseCode::Policy, format!("{}: {refusal}", refusal.code())),
+        }
+    }
+
+    /// The server failed.
+    pub(super) fn internal(error: &StoreError) -> Self {
+        tracing::error!(%error, "a socket ends because the store failed");
+        Self::Close(CloseCode::Error, "internal: the server failed; connect again".into())
+    }
+
+    /// The server is closing.
+    pub(super) fn closing() -> Self {
+        Self::Close(CloseCode::Away, "the server is closing; connect again".into())
+    }
+}
+
+/// What comes from a socket.
+pub(super) enum LineEvent {
+    /// A frame.
+    Frame(Frame),
+    /// Everything that was to be sent has left.
+    Drained,
+    /// It failed.
+    Failed(WebSocketError),
+}
+
+/// A connection.
+pub(super) struct Line {
+    websocket: WebSocket<SocketIo>,
+    io: SocketIo,
+    pub(super) outbox: Outbox,
+    pub(super) identity: Identity,
+    expires_at: Option<Instant>,
+    next_check: Instant,
+    checks_skipped: u32,
+    /// The version of the directory at the last look-up of the session.
+    version: u64,
+    next_ping: Instant,
+    /// Ping intervals in which nothing came.
+    silent_intervals: u32,
+}
+
+impl Line {
+    pub(super) fn new(
+        state: &SyncState,
+        websocket: WebSocket<SocketIo>,
+        io: SocketIo,
+        identity: Identity,
+        version: u64,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            websocket,
+            io,
+            outbox: Outbox::default(),
+            identity,
+            expires_at: expiry(state, &identity),
+            next_check: now + ACCESS_CHECK_INTERVAL,
+            checks_skipped: 0,
+            version,
+            next_ping: now + state.limits.ping_interval,
+            silent_intervals: 0,
+        }
+    }
+
+    /// Closes the connection as `end` says.
+    pub(super) async fn close(mut self, end: End) {
+        let farewell = async {
+            match end {
+                End::Gone => return Err(WebSocketError::ConnectionClosed),
+                // What the codec has waiting leaves before it is ready for more.
+                End::ClosedByClient => poll_fn(|cx| self.websocket.poll_ready_unpin(cx)).await?,
+                // Straight into the buffer: after an error the codec has a close frame of its own waiting, which knows
+                // neither our limit nor our codes, and only the first one counts.
+                End::Close(code, reason) => {
+                    Pin::new(&mut self.websocket).start_send(Frame::close(code, reason))?
+                }
+            }
+            self.websocket.flush().await
+        };
+        if let Ok(Ok(())) = tokio::time::timeout(MAX_CLOSE_TIME, farewell).await {
+            let io = self.io;
+            drop(self.websocket);
+            io.linger().await;
+        }
+    }
+
+    /// Sends and, where `reads` says so, reads at once. `reads` is false while the client has too much under way.
+    pub(super) fn poll(&mut self, reads: bool, cx: &mut Context<'_>) -> Poll<LineEvent> {
+        if !self.outbox.is_empty() {
+            match self.outbox.poll_send(&mut self.websocket, cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(LineEvent::Drained),
+                Poll::Ready(Err(error)) => return Poll::Ready(LineEvent::Failed(error)),
+                Poll::Pending => {}
+            }
+        }
+        if !reads || !self.outbox.has_room() {
+            return Poll::Pending;
+        }
+        self.websocket
+            .poll_next_frame(cx)
+            .map(|result| result.map_or_else(LineEvent::Failed, LineEvent::Frame))
+    }
+
+    /// The payload of a data frame; `None` for what the connection itself answers.
+    pub(super) fn payload(&mut self, frame: Frame) -> Result<Option<Bytes>, End> {
+        match frame.opcode() {
+            OpCode::Text | OpCode::Binary => Ok(Some(frame.into_payload())),
+            OpCode::Close => Err(End::ClosedByClient),
+            OpCode::Ping => {
+                self.outbox.expect_pong();
+                Ok(None)
+            }
+            OpCode::Pong | OpCode::Continuation => Ok(None),
+        }
+    }
+
+    /// When [`Line::tick`] is to be called next.
+    pub(super) fn next_timer(&self) -> Instant {
+        let next = self.next_ping.min(self.next_check);
+        self.expires_at.map_or(next, |expires| expires.min(next))
+    }
+
+    /// Ends what has to end, pings who is silent. True when it is time to look at access.
+    pub(super) async fn tick(&mut self, state: &SyncState) -> Result<bool, End> {
+        let now = Instant::now();
+        if self.expires_at.is_some_and(|expires| expires <= now) {
+            return Err(End::refused(&AuthError::TokenExpired));
+        }
+        let due = self.next_check <= now;
+        if due {
+            self.next_check = now + ACCESS_CHECK_INTERVAL;
+            self.recheck(state).await?;
+        }
+        if self.next_ping > now {
+            return Ok(due);
+        }
+        self.next_ping = now + state.limits.ping_interval;
+        if self.io.take_activity() {
+            self.silent_intervals = 0;
+            return Ok(due);
+        }
+        self.silent_intervals += 1;
+        if self.silent_intervals > 2 {
+            return Err(End::Gone);
+        }
+        if self.outbox.is_empty() {
+            self.outbox.push_ping();
+        }
+        Ok(due)
+    }
+
+    /// Whether the session still lives.
+    pub(super) async fn recheck(&mut self, state: &SyncState) -> Result<(), End> {
+        let version = state.directory.version();
+        self.checks_skipped += 1;
+        if version == self.version && self.checks_skipped <= MAX_CHECKS_SKIPPED {
+            return Ok(());
+        }
+        match state.auth.recheck(&self.identity).await {
+            Err(error @ (AuthError::SessionRevoked | AuthError::TokenExpired)) => Err(End::refused(&error)),
+            Err(error) => {
+                tracing::warn!(%error, "a session could not be looked up; it is tried again");
+                Ok(())
+            }
+            Ok(()) => {
+                (self.version, self.checks_skipped) = (version, 0);
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on with a new token of the same user.
+    pub(super) async fn renew(&mut self, state: &SyncState, token: SecretString) -> Result<(), AuthError> {
+        let identity = state.auth.authenticate(&token).await?;
+        if identity.user != self.identity.user {
+            return Err(AuthError::TokenInvalid);
+        }
+        self.identity = identity;
+        self.expires_at = expiry(state, &identity);
+        Ok(())
+    }
+
+    /// What a failure of the socket means.
+    pub(super) fn failed(state: &SyncState, error: &WebSocketError) -> End {
+        match error {
+            WebSocketError::FrameTooLarge => {
+                let limit = state.limits.max_frame_bytes;
+                End::Close(
+                    CloseCode::Size,
+                    format!("frame_too_large: frames of at most {limit} bytes are accepted"),
+                )
+            }
+            WebSocketError::InvalidUTF8 => {
+                End::Close(CloseCode::Invalid, "bad_frame: a text frame is not UTF-8".into())
+            }
+            WebSocketError::ConnectionClosed | WebSocketError::IoError(_) => End::Gone,
+            error => {
+                tracing::debug!(%error, "protocol error");
+                End::Close(CloseCode::Protocol, "bad_frame: not the WebSocket protocol".into())
+            }
+        }
+    }
+}
+
+fn expiry(state: &SyncState, identity: &Identity) -> Option<Instant> {
+    identity.expires_us.map(|expires_us| {
+        let left_us = expires_us.saturating_sub(state.clock.now_us()).max(0);
+        Instant::now() + Duration::from_micros(left_us.unsigned_abs())
+    })
+}

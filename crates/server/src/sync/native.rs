@@ -1,0 +1,235 @@
+//! The native dialect on a socket: a task that moves frames between a client and its stream.
+//!
+//! The task reads while it writes, so that neither side can wait for the other for ever. It stops reading while too many
+//! uploads are under way, and pulls only when what it pulled before has left: a slow client costs a cursor, not memory.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use lattice_engine::Outcome;
+use lattice_protocol::limits::MAX_CHANGES_PER_FRAME;
+use lattice_protocol::native::{ClientFrame, decode, encode_floor_reset, encode_rejected};
+use lattice_protocol::{Code, FrameError, Incoming};
+use lattice_store::StoreError;
+use tokio::time::{Sleep, sleep_until};
+
+use super::SyncState;
+use super::answer::{ack_frame, frames_of, refusals_of};
+use super::line::{End, Line, LineEvent};
+use super::seat::{MAX_PAGE_ROWS, Refusal, Seat};
+
+/// Commits taken from the ring at once.
+const MAX_COMMITS_PER_TURN: usize = 64;
+/// Frames above this size are decoded on a thread that may block.
+const MAX_INLINE_DECODE_BYTES: usize = 1 << 20;
+
+/// How a native connection ends.
+pub(super) enum Finished {
+    /// For good.
+    End(End),
+    /// The client speaks the JSON dialect: this was its first frame.
+    Json(Bytes),
+}
+
+impl From<End> for Finished {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
+enum Event {
+    Line(LineEvent),
+    Answer(Result<Vec<Outcome>, StoreError>),
+    Signal,
+    Timer,
+}
+
+/// A connection that speaks the native dialect.
+pub(super) struct Native<'a> {
+    state: &'a SyncState,
+    line: &'a mut Line,
+    seat: Seat,
+    /// What the signal said of access at the last look.
+    access_seen: u64,
+    /// No data frame has come yet.
+    first: bool,
+}
+
+impl<'a> Native<'a> {
+    pub(super) fn new(
+        state: &'a SyncState,
+        line: &'a mut Line,
+        seat: Seat,
+        lost_checkpoint: Option<&str>,
+    ) -> Self {
+        if let Some(id) = lost_checkpoint {
+            let why = "the checkpoint is unknown here; full state follows";
+            line.outbox.push(encode_floor_reset(Some(id), why));
+        }
+        let access_seen = seat.signal.borrow().access;
+        Self { state, line, seat, access_seen, first: true }
+    }
+
+    /// Serves the client until the connection ends.
+    pub(super) async fn serve(mut self) -> Finished {
+        match self.run().await {
+            Ok(never) => match never {},
+            Err(finished) => finished,
+        }
+    }
+
+    async fn run(&mut self) -> Result<std::convert::Infallible, Finished> {
+        let mut timer = std::pin::pin!(sleep_until(self.line.next_timer()));
+        loop {
+            let signal = *self.seat.signal.borrow();
+            if signal.access != self.access_seen {
+                self.access_seen = signal.access;
+                self.line.recheck(self.state).await?;
+                self.look_at_access().await?;
+            }
+            if self.line.outbox.is_empty() {
+                if signal.closing && self.seat.is_settled() {
+                    return Err(End::closing().into());
+                }
+                self.fill().await?;
+            }
+            match self.next(timer.as_mut(), signal.closing).await {
+                Event::Line(LineEvent::Frame(frame)) => {
+                    if let Some(payload) = self.line.payload(frame)? {
+                        self.frame(payload).await?;
+                    }
+                }
+                Event::Line(LineEvent::Failed(error)) => return Err(Line::failed(self.state, &error).into()),
+                Event::Answer(answer) => self.answered(answer)?,
+                Event::Line(LineEvent::Drained) | Event::Signal => {}
+                Event::Timer => {
+                    if self.line.tick(self.state).await? {
+                        self.look_at_access().await?;
+                    }
+                    timer.as_mut().reset(self.line.next_timer());
+                }
+            }
+        }
+    }
+
+    /// The next thing that happens.
+    async fn next(&mut self, timer: Pin<&mut Sleep>, closing: bool) -> Event {
+        let reads = !closing && self.seat.has_room();
+        let Self { line, seat: Seat { uploads, signal, .. }, .. } = self;
+        let drained = line.outbox.is_empty();
+        tokio::select! {
+            event = poll_fn(|cx| line.poll(reads, cx)) => Event::Line(event),
+            answer = poll_fn(|cx| uploads.poll(cx)) => Event::Answer(answer),
+            _ = signal.changed(), if drained => Event::Signal,
+            () = timer => Event::Timer,
+        }
+    }
+
+    async fn look_at_access(&mut self) -> Result<(), End> {
+        match self.seat.recheck(self.state).await {
+            Ok(_) => Ok(()),
+            Err(Refusal::Store(error)) => {
+                tracing::warn!(%error, "access could not be looked up; it is tried again");
+                Ok(())
+            }
+            Err(refusal) => Err(End::no_access(&refusal)),
+        }
+    }
+
+    /// Fills the outbox with what the client is due.
+    async fn fill(&mut self) -> Result<(), End> {
+        while self.line.outbox.is_empty() {
+            let head = self.seat.signal.borrow_and_update().head;
+            if !self.seat.stream.wants_pull(head) {
+                return Ok(());
+            }
+            let position = self.seat.stream.cursor().position;
+            if self.seat.stream.takes_live()
+                && let Some((reached, frames)) =
+                    self.seat.live.recent(position, self.seat.stream.writer(), MAX_COMMITS_PER_TURN)
+                && reached > position
+            {
+                let frames = frames.iter().filter_map(|frame| frame.native());
+                frames.for_each(|frame| self.line.outbox.push(frame));
+                self.seat.stream.sent_live(reached);
+                continue;
+            }
+            let pulled = self.seat.pull(self.state, MAX_PAGE_ROWS).await;
+            let (delivery, _) = pulled.map_err(|error| End::internal(&error))?;
+            frames_of(delivery, |frame| self.line.outbox.push(frame));
+        }
+        Ok(())
+    }
+
+    async fn frame(&mut self, payload: Bytes) -> Result<(), Finished> {
+        let bytes = payload.len();
+        let first = std::mem::replace(&mut self.first, false);
+        let decoded = off_thread(payload.clone(), |payload| decode(payload, MAX_CHANGES_PER_FRAME)).await;
+        match decoded {
+            Ok(ClientFrame::Changes(incoming)) if incoming.is_empty() => {}
+            Ok(ClientFrame::Changes(incoming)) => self.upload(incoming, bytes).await?,
+            // What a client has applied is its own affair: its checkpoint tells at the next connection.
+            Ok(ClientFrame::Ack { .. }) => {}
+            Ok(ClientFrame::Typed) if first => return Err(Finished::Json(payload)),
+            Ok(_) => {
+                let why = "a frame here holds auditLog or ack";
+                self.line.outbox.push(encode_rejected(Code::UnknownFrame, why));
+            }
+            Err(error) => self.line.outbox.push(encode_rejected(error.code, &error.detail)),
+        }
+        Ok(())
+    }
+
+    async fn upload(&mut self, incoming: Vec<Incoming>, bytes: usize) -> Result<(), End> {
+        let mut permit = std::pin::pin!(self.state.upload_permit(bytes));
+        let permit = loop {
+            // Answers are taken meanwhile: what they give back may be the very part of the budget that is missing.
+            let event = tokio::select! {
+                permit = permit.as_mut() => Ok(permit),
+                answer = poll_fn(|cx| self.seat.uploads.poll(cx)) => Err(answer),
+            };
+            match event {
+                Ok(permit) => break permit.map_err(|error| End::internal(&error))?,
+                Err(answer) => self.answered(answer)?,
+            }
+        };
+        let sent = self.seat.upload(self.state, incoming, bytes, permit).await;
+        sent.map_err(|error| End::internal(&error))
+    }
+
+    fn answered(&mut self, answer: Result<Vec<Outcome>, StoreError>) -> Result<(), End> {
+        // A later upload must not overtake one that was not stored: the client would send it again as the newer change,
+        // and believe the other one. So nothing that follows is acknowledged, and the client sends all of it again.
+        let outcomes = answer.map_err(|error| End::no_access(&error.into()))?;
+        refusals_of(&outcomes).for_each(|frame| self.line.outbox.push(frame));
+        if let Some(acks) = ack_frame(self.seat.stream.outcomes(outcomes)) {
+            self.line.outbox.push(acks);
+        }
+        Ok(())
+    }
+}
+
+/// Decodes a frame; a large one where it does not hold up other sockets.
+pub(super) async fn off_thread<T: Send + 'static>(
+    payload: Bytes,
+    decode: impl FnOnce(&Bytes) -> Result<T, FrameError> + Send + 'static,
+) -> Result<T, FrameError> {
+    if payload.len() <= MAX_INLINE_DECODE_BYTES {
+        return decode(&payload);
+    }
+    let decoding = tokio::task::spawn_blocking(move || decode(&payload));
+    decoding.await.unwrap_or_else(|_| {
+        Err(FrameError { code: Code::Internal, detail: "the frame could not be decoded".into() })
+    })
+}
+
+/// What is spoken on a connection that has just been made.
+pub(super) async fn serve(
+    state: &SyncState,
+    line: &mut Line,
+    seat: Seat,
+    lost_checkpoint: Option<String>,
+) -> Finished {
+    Native::new(state, line, seat, lost_checkpoint.as_deref()).serve().await
+}

@@ -1,0 +1,377 @@
+//! One space on one connection: what the user may do in it, what is shown, what is under way.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use lattice_engine::{
+    Checkpoint, Delivery, Outcome, Resume, Role, Seq, Shown, SpaceId, Start, Stream, View, WriterId,
+};
+use lattice_protocol::plain::Filter;
+use lattice_protocol::{EntryId, Incoming};
+use lattice_store::StoreError;
+use lattice_store::accounts::UserId;
+use lattice_store::directory::{SchemaRule, Selector, SpaceAccess, SpaceKind};
+use lattice_store::spaces::{Origin, Space, Upload, UploadAnswer};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::SyncState;
+use crate::hub::{LiveSpace, Signal};
+
+/// Frames of one client that wait for their commit. Clients have two windows in flight.
+const MAX_UPLOADS_IN_FLIGHT: usize = 8;
+/// Verdicts of one client that wait for its stream. The socket is not read above it.
+const MAX_PENDING_VERDICTS: usize = 4_000;
+/// Rows of one page.
+pub(super) const MAX_PAGE_ROWS: usize = 1_000;
+/// Bytes of stored rows in one page.
+const MAX_PAGE_BYTES: usize = 512 << 10;
+
+/// What a client comes with.
+#[derive(Clone, Debug)]
+pub(super) enum Came {
+    /// With nothing: it is new.
+    New,
+    /// Without a checkpoint, though it may hold something from earlier.
+    Lost,
+    /// With the id of what it was sent last.
+    Checkpoint(String),
+}
+
+/// Which space is asked for, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) selector: Selector,
+    pub(super) filter: Option<Arc<Filter>>,
+    /// The version of the app's schema that the client declares.
+    pub(super) schema_version: Option<u64>,
+}
+
+/// Why a space cannot be used.
+#[derive(Clone, Debug)]
+pub(super) enum Refusal {
+    /// There is no such space, or the user may not see it: nobody is told which.
+    NotFound,
+    /// The space asks for another version of the schema.
+    Schema { rule: SchemaRule, declared: Option<u64> },
+    /// What the client may see has changed too often while it was connected.
+    Moved,
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl Refusal {
+    /// The stable code.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "space_not_found",
+            Self::Schema { .. } => "schema_version",
+            Self::Moved => "access_changed",
+            Self::Store(_) => "internal",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound => f.write_str("there is no such space"),
+            Self::Schema { rule, declared } => {
+                match rule {
+                    SchemaRule::Exact(version) => write!(f, "the space asks for schema version {version}")?,
+                    SchemaRule::Minimum(version) => {
+                        write!(f, "the space asks for schema version {version} or later")?;
+                    }
+                }
+                match declared {
+                    Some(version) => write!(f, ", the client declares {version}"),
+                    None => f.write_str(", the client declares none"),
+                }
+            }
+            Self::Moved => f.write_str("what may be seen has changed; connect again"),
+            Self::Store(_) => f.write_str("the server failed; connect again"),
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NoAccess => Self::NotFound,
+            error => Self::Store(error),
+        }
+    }
+}
+
+/// What a look at access has found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Moved {
+    /// Nothing that concerns this seat.
+    Nothing,
+    /// Another role, and perhaps another view.
+    Role(Role),
+}
+
+/// Uploads that wait for their commit, oldest first.
+#[derive(Default)]
+pub(super) struct Uploads(VecDeque<InFlight>);
+
+struct InFlight {
+    answer: UploadAnswer,
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl Uploads {
+    /// The answer to the oldest upload; pending for ever when there is none. Its part of the memory is given back.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Outcome>, StoreError>> {
+        let Some(upload) = self.0.front_mut() else { return Poll::Pending };
+        let answer = std::task::ready!(Pin::new(&mut upload.answer).poll(cx));
+        self.0.pop_front();
+        Poll::Ready(answer.unwrap_or(Err(StoreError::Closed)))
+    }
+}
+
+/// A space on a connection.
+pub(super) struct Seat {
+    pub(super) space: Arc<Space>,
+    pub(super) role: Role,
+    pub(super) live: Arc<LiveSpace>,
+    pub(super) signal: watch::Receiver<Signal>,
+    pub(super) stream: Stream,
+    user: UserId,
+    filter: Option<Arc<Filter>>,
+    schema_version: Option<u64>,
+    origin: Arc<Origin>,
+    pub(super) uploads: Uploads,
+    /// The version of the directory at the last look at access.
+    version: u64,
+}
+
+impl Seat {
+    /// Takes a place in a space. The text is that of a checkpoint which could not be resolved: the full state follows then.
+    pub(super) async fn open(
+        state: &SyncState,
+        origin: Arc<Origin>,
+        ask: Ask,
+        came: Came,
+    ) -> Result<(Self, Option<String>), Refusal> {
+        let user = UserId(origin.user);
+        let version = state.directory.version();
+        let access = state.directory.access(user, ask.selector).await?.ok_or(Refusal::NotFound)?;
+        admit(access.schema, ask.schema_version)?;
+        // Joined before anything is read: what is committed from now on is signalled.
+        let live = state.hub.join(access.space.id);
+        let signal = live.subscribe();
+        let view = view_of(&access, user, ask.filter.clone());
+        let (start, lost) = start(state, &access, user, view, came).await?;
+        let seat = Self {
+            stream: Stream::start(origin.writer, start),
+            space: access.space,
+            role: access.role,
+            live,
+            signal,
+            user,
+            filter: ask.filter,
+            schema_version: ask.schema_version,
+            origin,
+            uploads: Uploads::default(),
+            version,
+        };
+        Ok((seat, lost))
+    }
+
+    /// Looks whether access has changed since it was looked at last, and moves to another view if it has. The refusal says
+    /// why the space cannot be used any more.
+    pub(super) async fn recheck(&mut self, state: &SyncState) -> Result<Moved, Refusal> {
+        let version = state.directory.version();
+        if version == self.version {
+            return Ok(Moved::Nothing);
+        }
+        let access = state.directory.access(self.user, Selector::Id(self.space.id)).await?;
+        let access = access.ok_or(Refusal::NotFound)?;
+        admit(access.schema, self.schema_version)?;
+        let view = view_of(&access, self.user, self.filter.clone());
+        if view.id() != self.stream.view().id() {
+            remember(state, &access, self.user, &view).await?;
+            let nonce = nonce(state);
+            if !self.stream.change_view(self.user.0, view, nonce) {
+                return Err(Refusal::Moved);
+            }
+        }
+        self.version = version;
+        let before = std::mem::replace(&mut self.role, access.role);
+        Ok(if before == access.role { Moved::Nothing } else { Moved::Role(access.role) })
+    }
+
+    /// Whether more may be read from the client.
+    pub(super) fn has_room(&self) -> bool {
+        self.uploads.0.len() < MAX_UPLOADS_IN_FLIGHT && self.stream.pending() < MAX_PENDING_VERDICTS
+    }
+
+    /// Whether nothing that the client sent is unanswered.
+    pub(super) fn is_settled(&self) -> bool {
+        self.uploads.0.is_empty() && self.stream.pending() == 0
+    }
+
+    /// Hands changes to the store. `permit` is their part of the memory that all uploads share.
+    pub(super) async fn upload(
+        &mut self,
+        state: &SyncState,
+        incoming: Vec<Incoming>,
+        bytes: usize,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), StoreError> {
+        let upload = Upload {
+            space: Arc::clone(&self.space),
+            origin: Arc::clone(&self.origin),
+            incoming,
+            echoes: self.stream.echoes(),
+            bytes,
+        };
+        let answer = state.store.upload(upload).await?;
+        self.uploads.0.push_back(InFlight { answer, _bytes: permit });
+        Ok(())
+    }
+
+    /// Reads what is next, and what is to be corrected, in one snapshot. `true` when more is left.
+    pub(super) async fn pull(
+        &mut self,
+        state: &SyncState,
+        max_rows: usize,
+    ) -> Result<(Delivery, bool), StoreError> {
+        let request = self.stream.pull_request(max_rows, MAX_PAGE_BYTES);
+        let data = state.store.pull(&self.space, &request).await?;
+        let more = data.more;
+        Ok((self.stream.pulled(&request, data, &self.space.minter), more))
+    }
+
+    /// Reads what is to be corrected and nothing else.
+    pub(super) async fn pull_corrections(&mut self, state: &SyncState) -> Result<Delivery, StoreError> {
+        let request = self.stream.corrections_request(MAX_PAGE_ROWS, MAX_PAGE_BYTES);
+        let data = state.store.pull(&self.space, &request).await?;
+        Ok(self.stream.corrected(&request, data, &self.space.minter))
+    }
+
+    /// The id that claims what has been sent: a cursor.
+    pub(super) fn cursor(&self) -> EntryId {
+        self.stream.cursor_id(&self.space.minter)
+    }
+}
+
+/// Who stands behind a connection, as a writer of its own.
+pub(super) fn new_writer(state: &SyncState, origin: &Origin) -> Arc<Origin> {
+    let mut writer = [0; 16];
+    state.random.fill(&mut writer);
+    Arc::new(Origin { writer: WriterId(writer), opened_us: state.clock.now_us(), ..origin.clone() })
+}
+
+fn admit(rule: Option<SchemaRule>, declared: Option<u64>) -> Result<(), Refusal> {
+    match rule {
+        Some(rule) if !declared.is_some_and(|version| rule.admits(version)) => {
+            Err(Refusal::Schema { rule, declared })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn view_of(access: &SpaceAccess, user: UserId, filter: Option<Arc<Filter>>) -> Arc<View> {
+    let private = access.kind == SpaceKind::Private;
+    Arc::new(View::new(&access.policy, access.role, user.0, private, filter))
+}
+
+fn nonce(state: &SyncState) -> u64 {
+    let mut bytes = [0; 8];
+    state.random.fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+/// Remembers a view before anything of it is sent. That its owner sees everything in a private space goes without saying.
+async fn remember(
+    state: &SyncState,
+    access: &SpaceAccess,
+    user: UserId,
+    view: &View,
+) -> Result<(), StoreError> {
+    if access.kind == SpaceKind::Private && !view.is_restricted() {
+        return Ok(());
+    }
+    let remembered =
+        state.directory.remember_view(&access.space, user, view.id(), view.definition()).await?;
+    if !remembered {
+        tracing::warn!(space = ?access.space.id, "a view is too large to be remembered");
+    }
+    Ok(())
+}
+
+/// The views that the user was shown before.
+async fn remembered(
+    state: &SyncState,
+    access: &SpaceAccess,
+    user: UserId,
+    head: Seq,
+) -> Result<Vec<Shown>, StoreError> {
+    let views = state.directory.views(&access.space, user).await?;
+    let mut shown: Vec<Shown> = views
+        .into_iter()
+        .filter_map(|held| {
+            let view = Arc::new(View::parse(&held.definition)?);
+            Some(Shown { view, until: held.until.unwrap_or(head) })
+        })
+        .collect();
+    if access.kind == SpaceKind::Private {
+        shown.push(Shown { view: Arc::new(View::everything()), until: head });
+    }
+    Ok(shown)
+}
+
+async fn start(
+    state: &SyncState,
+    access: &SpaceAccess,
+    user: UserId,
+    view: Arc<View>,
+    came: Came,
+) -> Result<(Start, Option<String>), StoreError> {
+    let space = &access.space;
+    let (checkpoint, text) = match came {
+        Came::New => (Checkpoint::New, None),
+        Came::Lost => (Checkpoint::Lost, None),
+        Came::Checkpoint(text) => match EntryId::parse(&text) {
+            Some((id, _)) => {
+                let receipt =
+                    if id.is_minted() { None } else { state.store.receipt(space, id).await? };
+                (Checkpoint::Id { id, seq: receipt.map(|receipt| receipt.seq) }, Some(text))
+            }
+            // What was never an id is as unknown as an id that is not known.
+            None => (Checkpoint::Id { id: EntryId([0; 16]), seq: None }, Some(text)),
+        },
+    };
+    let head = state.store.head(space).await?.seq;
+    let nonce = nonce(state);
+    let resume = |remembered: &[Shown]| {
+        let view = Arc::clone(&view);
+        Resume { minter: &space.minter, head, view, user: user.0, remembered, nonce }.start(checkpoint)
+    };
+    // Nearly all connections: an own space, all of it, from where it was left.
+    if access.kind == SpaceKind::Private && !view.is_restricted() {
+        let everything = [Shown { view: Arc::new(View::everything()), until: head }];
+        let (start, lost) = resume(&everything);
+        if !lost && checkpoint != Checkpoint::Lost {
+            return Ok((start, None));
+        }
+    }
+    let shown = remembered(state, access, user, head).await?;
+    remember(state, access, user, &view).await?;
+    let (start, lost) = resume(&shown);
+    Ok((start, text.filter(|_| lost)))
+}
+
+/// Names a space as the JSON dialect does.
+pub(super) fn selector(space: lattice_protocol::plain::Space) -> Selector {
+    match space {
+        lattice_protocol::plain::Space::Me => Selector::Me,
+        lattice_protocol::plain::Space::Id(id) => Selector::Id(SpaceId(id)),
+    }
+}
