@@ -33,4 +33,6 @@ pub use service::{
     ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, Identity, REFRESH_GRACE_S,
     REFRESH_TOKEN_LIFE_S, SessionTokens,
 };
-pub use token::{DEVICE_TOKEN_PREFIX, INVITE_TOKEN_PREFIX, InviteToken, MAX_TOKEN_BYTES, REFRESH_TOKEN_PREFIX};
+pub use token::{
+    DEVICE_TOKEN_PREFIX, INVITE_TOKEN_PREFIX, InviteToken, MAX_TOKEN_BYTES, REFRESH_TOKEN_PREFIX,
+};

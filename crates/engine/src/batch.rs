@@ -31,6 +31,8 @@ pub struct Context<'a> {
     pub minter: &'a Minter,
     /// What the sender may do.
     pub access: Access<'a>,
+    /// The changes came as plain values: the kind that a column has wins where a value fits it.
+    pub plain: bool,
     /// The sender is answered with current values whether or not it needs them: what it is sent depends on more than who
     /// wrote last (see [`crate::View`]).
     pub echoes: bool,
@@ -298,7 +300,7 @@ impl<'a> Batch<'a> {
         self.context.access.refusal(&change.table, change.operation, row)
     }
 
-    fn change(&mut self, change: Change, arrival: i64) {
+    fn change(&mut self, mut change: Change, arrival: i64) {
         let ack = Some(AckId::Uuid(change.id, change.id_spelling));
         let reference = RowRef { table: change.table.clone(), key: change.row.key.clone() };
         let receipt =
@@ -330,6 +332,9 @@ impl<'a> Batch<'a> {
             writer: self.context.writer,
             rule: self.context.rules.of(&change.table),
         };
+        if self.context.plain {
+            self.refit(&reference, &mut change);
+        }
         let merged = self.merge(&reference, &change, now);
         self.log(&change, merged.verdict, time_us, arrival, clamped);
         if let (Some(visible), Some(row)) = (merged.visible, self.row(&reference)) {
@@ -359,6 +364,16 @@ impl<'a> Batch<'a> {
     fn repeat(&self, reference: &RowRef, change: &Change) -> Option<Wanted> {
         self.row(reference).filter(|row| row.exists)?;
         Some(merge::wanted_of(change))
+    }
+
+    /// Gives plain values the kinds that their columns have.
+    fn refit(&self, reference: &RowRef, change: &mut Change) {
+        let Some(row) = self.row(reference) else { return };
+        for field in &mut change.fields {
+            if let Some(held) = row.field(&field.name) {
+                field.value = lattice_protocol::plain::rekind(&held.value, &field.value);
+            }
+        }
     }
 
     fn merge(&mut self, reference: &RowRef, change: &Change, now: Moment) -> Merged {

@@ -64,8 +64,20 @@ codes! {
     BadFilter = "bad_filter",
     /// The state in `presence` is too large, or not JSON that every parser can read.
     BadPresence = "bad_presence",
-    /// There is no such space, or none that the client may see.
-    UnknownSpace = "unknown_space",
+    /// There is no such space, or the client may not see it.
+    SpaceNotFound = "space_not_found",
+    /// The space asks for another version of the app's schema than the client declares.
+    SchemaVersion = "schema_version",
+    /// What the client may see has changed too often; it is to start again from its cursor.
+    AccessChanged = "access_changed",
+    /// The connection has as many subscriptions as one may.
+    TooManySubscriptions = "too_many_subscriptions",
+    /// A token is not valid, or is another user's.
+    TokenInvalid = "token_invalid",
+    /// A token has expired.
+    TokenExpired = "token_expired",
+    /// The session of a token was ended.
+    SessionRevoked = "session_revoked",
     /// The space's counter of changes is used up.
     SpaceFull = "space_full",
     /// The policy does not let the sender's role do this.

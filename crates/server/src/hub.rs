@@ -93,7 +93,6 @@ impl Drop for PlainListener {
     }
 }
 
-
 impl Hub {
     /// A hub that knows no spaces yet.
     #[must_use]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use lattice_auth::{AuthService, Keys, PasswordCost, Passwords};
+use lattice_protocol::plain::DerivationKey;
 use lattice_store::sqlite::{OpenError, SqliteOptions, SqliteStore};
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
 use tokio::net::TcpListener;
@@ -16,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, ConfigError};
 use crate::hub::Hub;
-use crate::sync::{SyncLimits, SyncState, handshake};
+use crate::sync::{SyncLimits, SyncState, changes, handshake};
 use crate::{http, net};
 
 /// How long shutdown waits for clients. The whole of it stays below the 10 s that orchestrators commonly allow.
@@ -134,8 +135,12 @@ impl Server {
         let auth = auth_service(config, &store, &clock, &random)?;
         let max_upload_kib = config.max_upload_mib.saturating_mul(1_024);
         let tracker = TaskTracker::new();
+        let stop = CancellationToken::new();
         let sync = SyncState {
             store: Arc::new(store.clone()),
+            directory: Arc::new(store.clone()),
+            derivation_key: DerivationKey(store.mint_key().0),
+            stop: stop.clone(),
             hub: Arc::clone(&hub),
             auth: Arc::clone(&auth),
             clock,
@@ -149,10 +154,13 @@ impl Server {
                 max_upload_kib,
             }),
         };
-        let sync = Router::new().route("/sync", get(handshake::sync)).with_state(sync);
+        let sync = Router::new()
+            .route("/sync", get(handshake::sync))
+            .route("/sync/{space}", get(handshake::sync_space))
+            .route("/sync/changes", get(changes::poll).post(changes::upload))
+            .with_state(sync);
         let state = http::state::AppState::new(Arc::clone(&auth), Arc::new(store.clone()));
         let router = http::router(state, sync);
-        let stop = CancellationToken::new();
         let accepting = tokio::spawn(net::listen::serve(
             listener,
             router,

@@ -1,15 +1,24 @@
-//! The sync socket.
+//! Sync: sockets of both dialects, and the JSON dialect over HTTP.
 
 mod answer;
+pub mod changes;
 pub mod handshake;
+mod json;
+mod line;
+mod native;
 mod outbox;
-mod socket;
+mod seat;
 
 use std::sync::Arc;
 
 use lattice_auth::AuthService;
+use lattice_protocol::plain::DerivationKey;
+use lattice_store::StoreError;
+use lattice_store::directory::Directory;
 use lattice_store::spaces::SpaceStore;
 use lattice_store::time::{Clock, Random};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::hub::Hub;
@@ -19,6 +28,8 @@ use crate::hub::Hub;
 pub struct SyncState {
     /// Spaces.
     pub store: Arc<dyn SpaceStore>,
+    /// Who may use which space, and how.
+    pub directory: Arc<dyn Directory>,
     /// Commits of this instance.
     pub hub: Arc<Hub>,
     /// Who is who.
@@ -27,14 +38,26 @@ pub struct SyncState {
     pub clock: Arc<dyn Clock>,
     /// Writer ids.
     pub random: Arc<dyn Random>,
+    /// Names changes that come without an id.
+    pub derivation_key: DerivationKey,
     /// Sockets that are open: shutdown waits for them.
     pub tracker: TaskTracker,
+    /// The server is closing.
+    pub stop: CancellationToken,
     /// Compressors that sockets share.
     pub deflate: yawc::DeflatePool,
     /// What is left of [`SyncLimits::max_upload_kib`].
-    pub upload_kib: Arc<tokio::sync::Semaphore>,
+    pub upload_kib: Arc<Semaphore>,
     /// Limits of sockets.
     pub limits: Arc<SyncLimits>,
+}
+
+impl SyncState {
+    /// A part of the memory that uploads on their way share; waits until it is there.
+    async fn upload_permit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, StoreError> {
+        let permits = u32::try_from(bytes / 1_024 + 1).unwrap_or(u32::MAX).min(self.limits.max_upload_kib);
+        Arc::clone(&self.upload_kib).acquire_many_owned(permits).await.map_err(|_| StoreError::Closed)
+    }
 }
 
 /// Limits of a sync socket.

@@ -291,6 +291,7 @@ impl Server {
                 space: Arc::clone(&self.spaces[peer.space].space),
                 origin: Arc::clone(&peer.origin),
                 incoming: changes_of(&frame),
+                plain: false,
                 echoes: peer.stream.echoes(),
                 bytes: frame.len(),
             };

@@ -48,6 +48,8 @@ pub struct Upload {
     pub origin: Arc<Origin>,
     /// The changes, in the order of the frame.
     pub incoming: Vec<Incoming>,
+    /// The changes were plain JSON, which says less of a value than the column may know of it.
+    pub plain: bool,
     /// The sender is answered with current values always ([`lattice_engine::Stream::echoes`]).
     pub echoes: bool,
     /// Size of the frame, for the limits of a group commit.

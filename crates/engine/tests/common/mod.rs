@@ -57,6 +57,7 @@ impl Memory {
             rules: &self.rules,
             minter: &self.minter,
             access,
+            plain: false,
             echoes,
         };
         let mut batch = Batch::new(context, changes.into_iter().map(Incoming::Change).collect());

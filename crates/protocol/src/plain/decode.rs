@@ -26,7 +26,7 @@ use crate::{
 /// # Errors
 ///
 /// [`Code::BadFrame`] when the frame is not one JSON object, or a known key of it is missing or has the wrong type;
-/// [`Code::UnknownFrame`], [`Code::UnknownSpace`], [`Code::BadCursor`], [`Code::BadFilter`], [`Code::BadPresence`] and
+/// [`Code::UnknownFrame`], [`Code::SpaceNotFound`], [`Code::BadCursor`], [`Code::BadFilter`], [`Code::BadPresence`] and
 /// [`Code::TooManyChanges`]. What is wrong with a single change is no error of the frame.
 pub fn decode(frame: &Bytes, max_changes: usize) -> Result<ClientFrame, FrameError> {
     let text = checked_text(frame)?;
@@ -139,7 +139,7 @@ impl<'a> Keys<'a> {
         let Some(raw) = self.space else { return Ok(Space::Me) };
         json::decode_string(raw)
             .and_then(|text| Space::parse(&text))
-            .ok_or_else(|| error(Code::UnknownSpace, "space is neither \"me\" nor the id of a space"))
+            .ok_or_else(|| error(Code::SpaceNotFound, "space is neither \"me\" nor the id of a space"))
     }
 
     fn client_id(&self, frame: &ByteString) -> Result<Option<ByteString>, FrameError> {

@@ -122,7 +122,7 @@ impl From<StoreError> for Problem {
 }
 
 /// Errors start in lower case and end without a full stop; what people read does not.
-fn sentence(text: &str) -> String {
+pub(crate) fn sentence(text: &str) -> String {
     let mut rest = text.chars();
     let first = rest.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
     format!("{first}{}.", rest.as_str())

@@ -24,9 +24,15 @@ pub struct CommitFrame {
 }
 
 enum Body {
-    Entries { entries: Vec<(Seq, Outgoing)>, keys: Arc<[PlainKey]> },
+    Entries {
+        entries: Vec<(Seq, Outgoing)>,
+        keys: Arc<[PlainKey]>,
+    },
     /// Inner options are empty when the commit has nothing that others may see.
-    Frames { native: Option<Bytes>, plain: Vec<(PlainKey, Option<Bytes>)> },
+    Frames {
+        native: Option<Bytes>,
+        plain: Vec<(PlainKey, Option<Bytes>)>,
+    },
 }
 
 impl CommitFrame {

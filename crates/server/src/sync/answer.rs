@@ -6,14 +6,14 @@ use lattice_protocol::Code;
 use lattice_protocol::native::{AckId, AuditLogFrame, encode_ack, encode_rejected};
 
 /// A delivered frame is ended once it has this many bytes; a single larger entry still goes whole.
-const MAX_DELIVERY_BYTES: usize = 256 << 10;
+pub(super) const MAX_DELIVERY_BYTES: usize = 256 << 10;
 /// A delivered frame is ended once it has this many entries: clients apply and acknowledge frame by frame.
-const MAX_DELIVERY_ENTRIES: usize = 1_000;
+pub(super) const MAX_DELIVERY_ENTRIES: usize = 1_000;
 
-/// The frames of a delivery: entries first, then their acks.
+/// The frames of a delivery: entries and corrections first, then the acks.
 pub(super) fn frames_of(delivery: Delivery, mut send: impl FnMut(Bytes)) {
     let mut frame = AuditLogFrame::new();
-    for entry in &delivery.entries {
+    for entry in delivery.entries.iter().chain(&delivery.corrections) {
         frame.push(entry);
         if frame.len() >= MAX_DELIVERY_BYTES || frame.count() >= MAX_DELIVERY_ENTRIES {
             send(std::mem::take(&mut frame).finish());

@@ -1,27 +1,32 @@
-//! `GET /sync`: who is it, where did it stop, and the switch to WebSocket.
+//! `GET /sync` and `GET /sync/{space}`: who is it, which space, where did it stop, and the switch to WebSocket.
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use hyper_util::rt::TokioIo;
-use lattice_engine::{Cursor, WriterId};
-use lattice_protocol::EntryId;
-use lattice_store::StoreError;
-use lattice_store::spaces::{Origin, Space};
+use lattice_auth::Identity;
+use lattice_engine::WriterId;
+use lattice_protocol::plain::{SUBPROTOCOL, Space};
+use lattice_store::spaces::Origin;
 use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
 use yawc::{CompressionLevel, DeflatePool, Options, Role, WebSocket};
 
 use super::SyncState;
-use super::socket::{Socket, Start};
+use super::json::{self, Json, Switched};
+use super::line::Line;
+use super::native::{self, Finished};
+use super::seat::{self, Ask, Came, Refusal, Seat};
 use crate::http::bearer;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, sentence};
 use crate::net::io::SocketIo;
 use crate::net::listen::{PeerAddress, Place};
 
+/// Declares the version of the app's schema; `?schema-version=` does where no header can be set.
+const SCHEMA_VERSION_HEADER: &str = "lattice-schema-version";
 /// Longest `User-Agent` kept with the audit log, in bytes.
 const MAX_USER_AGENT_BYTES: usize = 256;
 /// Messages below this size are not compressed. Never less than 64: see [`options`].
@@ -29,42 +34,53 @@ const COMPRESSION_THRESHOLD_BYTES: usize = 256;
 /// What RFC 6455 appends to the client's key.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The handler.
+/// `GET /sync`: the private space of whoever is signed in, or the one that `?space=` names.
 pub async fn sync(State(state): State<SyncState>, request: Request) -> Result<Response, Problem> {
+    let named = query_value(request.uri(), "space");
+    open(state, named, request).await
+}
+
+/// `GET /sync/{space}`.
+pub async fn sync_space(
+    State(state): State<SyncState>,
+    Path(named): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    open(state, Some(named), request).await
+}
+
+async fn open(state: SyncState, named: Option<String>, request: Request) -> Result<Response, Problem> {
     let key = websocket_key(request.headers())?;
     let token = bearer::token(request.headers(), request.uri()).ok_or_else(Problem::no_token)?;
     let identity = state.auth.authenticate(&token).await?;
-    let space = state.store.private_space(identity.user.0).await?;
+    let version = state.directory.version();
+    let origin = origin_of(&state, &identity, request.extensions(), request.headers());
+    let name = space_name(named.as_deref())?;
+    let schema_version = schema_version(request.headers(), request.uri())?;
     let checkpoint = query_value(request.uri(), "last-event-id").filter(|id| !id.is_empty());
-    let (cursor, lost_checkpoint) = resolve(&state, &space, checkpoint).await?;
+    let speaks_json = offers_json(request.headers());
+    let native = if speaks_json {
+        None
+    } else {
+        let ask = Ask { selector: seat::selector(name), filter: None, schema_version, plain: false };
+        let came = checkpoint.clone().map_or(Came::Lost, Came::Checkpoint);
+        Some(Seat::open(&state, seat::new_writer(&state, &origin), ask, came).await?)
+    };
+    let opened = Opened { state, identity, version, origin, name, schema_version, checkpoint, native };
 
-    let mut writer = [0; 16];
-    state.random.fill(&mut writer);
-    let extensions = request.extensions();
-    let address = extensions.get::<PeerAddress>().map_or_else(String::new, |peer| peer.0.ip().to_string());
-    let place = extensions.get::<Place>().cloned();
-    let origin = Arc::new(Origin {
-        writer: WriterId(writer),
-        user: identity.user.0,
-        session: identity.session.0,
-        address,
-        user_agent: user_agent(request.headers()),
-        opened_us: state.clock.now_us(),
-    });
-    let start = Start { space, origin, cursor, lost_checkpoint, identity };
+    let place = request.extensions().get::<Place>().cloned();
     let agreed = agree_on_deflate(request.headers());
     let upgrade = hyper::upgrade::on(request);
-    let tracker = state.tracker.clone();
-    let answer = switching(&key, agreed)?;
-    tracker.spawn(async move {
+    let answer = switching(&key, agreed, speaks_json)?;
+    opened.state.tracker.clone().spawn(async move {
         let _place = place;
         match upgrade.await.map(hyper::upgrade::Upgraded::downcast::<TokioIo<TcpStream>>) {
             Ok(Ok(parts)) => {
                 let io = SocketIo::new(parts.io.into_inner(), parts.read_buf);
                 let handle = io.handle();
-                let options = options(&state.deflate, state.limits.max_frame_bytes);
+                let options = options(&opened.state.deflate, opened.state.limits.max_frame_bytes);
                 match WebSocket::from_stream_with_extensions(io, Role::Server, agreed, options) {
-                    Ok(websocket) => Socket::new(state, websocket, handle, start).run().await,
+                    Ok(websocket) => opened.serve(websocket, handle).await,
                     Err(error) => tracing::error!(%error, "cannot set up a WebSocket"),
                 }
             }
@@ -73,6 +89,106 @@ pub async fn sync(State(state): State<SyncState>, request: Request) -> Result<Re
         }
     });
     Ok(answer)
+}
+
+/// A connection that was let in.
+struct Opened {
+    state: SyncState,
+    identity: Identity,
+    version: u64,
+    origin: Arc<Origin>,
+    /// The space that the address names.
+    name: Space,
+    schema_version: Option<u64>,
+    checkpoint: Option<String>,
+    /// The seat of a client that did not ask for the JSON dialect, and its checkpoint if that could not be resolved.
+    native: Option<(Seat, Option<String>)>,
+}
+
+impl Opened {
+    async fn serve(self, websocket: WebSocket<SocketIo>, io: SocketIo) {
+        let Self { state, identity, version, origin, name, schema_version, checkpoint, native } = self;
+        let mut line = Line::new(&state, websocket, io, identity, version);
+        let mut switched = None;
+        if let Some((seat, lost)) = native {
+            // On the heap, and gone once it is over: few connections speak both dialects.
+            match Box::pin(native::serve(&state, &mut line, seat, lost)).await {
+                Finished::End(end) => return line.close(end).await,
+                Finished::Json(first) => {
+                    let came = json::came(checkpoint.as_deref());
+                    switched = Some(Switched { first, space: name, came });
+                }
+            }
+        }
+        let json = Json::new(&state, &mut line, origin, schema_version);
+        let end = Box::pin(json.serve(switched)).await;
+        line.close(end).await;
+    }
+}
+
+/// Who stands behind a request.
+pub(super) fn origin_of(
+    state: &SyncState,
+    identity: &Identity,
+    extensions: &axum::http::Extensions,
+    headers: &HeaderMap,
+) -> Arc<Origin> {
+    let peer = extensions.get::<PeerAddress>();
+    let origin = Origin {
+        writer: WriterId([0; 16]),
+        user: identity.user.0,
+        session: identity.session.0,
+        address: peer.map_or_else(String::new, |peer| peer.0.ip().to_string()),
+        user_agent: user_agent(headers),
+        opened_us: 0,
+    };
+    seat::new_writer(state, &origin)
+}
+
+/// The space that a request names; the private one where it names none.
+pub(super) fn space_name(named: Option<&str>) -> Result<Space, Problem> {
+    match named {
+        None | Some("") => Ok(Space::Me),
+        // A name that no space can have is as unknown as any other.
+        Some(text) => Space::parse(text).ok_or_else(|| Refusal::NotFound.into()),
+    }
+}
+
+/// The version of the app's schema that a request declares.
+pub(super) fn schema_version(headers: &HeaderMap, uri: &Uri) -> Result<Option<u64>, Problem> {
+    let header = headers.get(SCHEMA_VERSION_HEADER).map(|value| value.to_str().unwrap_or("?").to_owned());
+    let Some(text) = header.or_else(|| query_value(uri, "schema-version")) else { return Ok(None) };
+    let bad = || {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad_schema_version",
+            "The version of the schema is not a number.",
+        )
+    };
+    text.parse().map(Some).map_err(|_| bad())
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound => {
+                Self::new(StatusCode::NOT_FOUND, refusal.code().as_str(), sentence(&refusal.to_string()))
+            }
+            Refusal::Schema { .. } => {
+                let code = refusal.code().as_str();
+                Self::new(StatusCode::CONFLICT, code, sentence(&refusal.to_string()))
+            }
+            Refusal::Moved => Self::unavailable(refusal.code().as_str(), sentence(&refusal.to_string())),
+            Refusal::Store(error) => error.into(),
+        }
+    }
+}
+
+/// Whether a client asks for the JSON dialect.
+fn offers_json(headers: &HeaderMap) -> bool {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let mut offers = offers.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    offers.any(|offer| offer.trim() == SUBPROTOCOL)
 }
 
 /// Settings of a socket. Takeover of the compression context is off both ways: it would cost 300 KB for each socket, and
@@ -134,7 +250,11 @@ fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
     })
 }
 
-fn switching(key: &HeaderValue, agreed: Option<&'static str>) -> Result<Response, Problem> {
+fn switching(
+    key: &HeaderValue,
+    agreed: Option<&'static str>,
+    speaks_json: bool,
+) -> Result<Response, Problem> {
     let mut hash = Sha1::new();
     hash.update(key.as_bytes());
     hash.update(ACCEPT_GUID);
@@ -145,34 +265,16 @@ fn switching(key: &HeaderValue, agreed: Option<&'static str>) -> Result<Response
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if speaks_json {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
     if let Some(agreed) = agreed {
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(agreed));
     }
     Ok(response)
 }
 
-/// The cursor of a checkpoint. One that cannot be resolved means full state, and the client is told.
-async fn resolve(
-    state: &SyncState,
-    space: &Space,
-    checkpoint: Option<String>,
-) -> Result<(Cursor, Option<String>), StoreError> {
-    let Some(text) = checkpoint else { return Ok((Cursor::default(), None)) };
-    if let Some((id, _)) = EntryId::parse(&text) {
-        let cursor = match space.minter.verify(id) {
-            Some(cursor) => Some(cursor),
-            None => state.store.receipt(space, id).await?.map(|receipt| Cursor::complete(receipt.seq)),
-        };
-        let head = state.store.head(space).await?.seq;
-        // A cursor beyond the head is from a future that a restored backup does not have.
-        if let Some(cursor) = cursor.filter(|cursor| cursor.position <= head) {
-            return Ok((cursor, None));
-        }
-    }
-    Ok((Cursor::default(), Some(text)))
-}
-
-fn query_value(uri: &Uri, name: &str) -> Option<String> {
+pub(super) fn query_value(uri: &Uri, name: &str) -> Option<String> {
     let pairs = form_urlencoded::parse(uri.query()?.as_bytes());
     pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }

@@ -11,7 +11,7 @@ use lattice_engine::{
     Checkpoint, Delivery, Outcome, Resume, Role, Seq, Shown, SpaceId, Start, Stream, View, WriterId,
 };
 use lattice_protocol::plain::Filter;
-use lattice_protocol::{EntryId, Incoming};
+use lattice_protocol::{Code, EntryId, Incoming};
 use lattice_store::StoreError;
 use lattice_store::accounts::UserId;
 use lattice_store::directory::{SchemaRule, Selector, SpaceAccess, SpaceKind};
@@ -48,6 +48,8 @@ pub(super) struct Ask {
     pub(super) filter: Option<Arc<Filter>>,
     /// The version of the app's schema that the client declares.
     pub(super) schema_version: Option<u64>,
+    /// It speaks the JSON dialect.
+    pub(super) plain: bool,
 }
 
 /// Why a space cannot be used.
@@ -65,12 +67,12 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// The stable code.
-    pub(super) fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> Code {
         match self {
-            Self::NotFound => "space_not_found",
-            Self::Schema { .. } => "schema_version",
-            Self::Moved => "access_changed",
-            Self::Store(_) => "internal",
+            Self::NotFound => Code::SpaceNotFound,
+            Self::Schema { .. } => Code::SchemaVersion,
+            Self::Moved => Code::AccessChanged,
+            Self::Store(_) => Code::Internal,
         }
     }
 }
@@ -134,7 +136,7 @@ impl Uploads {
     }
 }
 
-/// A space on a connection.
+/// A space on a connection, or for one request.
 pub(super) struct Seat {
     pub(super) space: Arc<Space>,
     pub(super) role: Role,
@@ -144,6 +146,7 @@ pub(super) struct Seat {
     user: UserId,
     filter: Option<Arc<Filter>>,
     schema_version: Option<u64>,
+    plain: bool,
     origin: Arc<Origin>,
     pub(super) uploads: Uploads,
     /// The version of the directory at the last look at access.
@@ -176,6 +179,7 @@ impl Seat {
             user,
             filter: ask.filter,
             schema_version: ask.schema_version,
+            plain: ask.plain,
             origin,
             uploads: Uploads::default(),
             version,
@@ -228,6 +232,7 @@ impl Seat {
             space: Arc::clone(&self.space),
             origin: Arc::clone(&self.origin),
             incoming,
+            plain: self.plain,
             echoes: self.stream.echoes(),
             bytes,
         };
@@ -298,8 +303,7 @@ async fn remember(
     if access.kind == SpaceKind::Private && !view.is_restricted() {
         return Ok(());
     }
-    let remembered =
-        state.directory.remember_view(&access.space, user, view.id(), view.definition()).await?;
+    let remembered = state.directory.remember_view(&access.space, user, view.id(), view.definition()).await?;
     if !remembered {
         tracing::warn!(space = ?access.space.id, "a view is too large to be remembered");
     }
@@ -340,8 +344,7 @@ async fn start(
         Came::Lost => (Checkpoint::Lost, None),
         Came::Checkpoint(text) => match EntryId::parse(&text) {
             Some((id, _)) => {
-                let receipt =
-                    if id.is_minted() { None } else { state.store.receipt(space, id).await? };
+                let receipt = if id.is_minted() { None } else { state.store.receipt(space, id).await? };
                 (Checkpoint::Id { id, seq: receipt.map(|receipt| receipt.seq) }, Some(text))
             }
             // What was never an id is as unknown as an id that is not known.

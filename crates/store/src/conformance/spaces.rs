@@ -81,6 +81,7 @@ impl Device {
             space: Arc::clone(&self.space),
             origin: Arc::clone(&self.origin),
             incoming,
+            plain: false,
             echoes: false,
             bytes: 100,
         };
@@ -281,6 +282,7 @@ async fn corrections_are_read_with_the_page(store: &dyn SpaceStore) {
         space: Arc::clone(&other.space),
         origin: Arc::clone(&other.origin),
         incoming: vec![Incoming::Change(update.clone())],
+        plain: false,
         echoes: false,
         bytes: 1,
     };

@@ -116,6 +116,7 @@ impl Group {
                     archived: record.archived,
                     private: record.private,
                 },
+                plain: upload.plain,
                 echoes: upload.echoes,
             };
             let mut batch = Batch::new(context, std::mem::take(&mut upload.incoming));

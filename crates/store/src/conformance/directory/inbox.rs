@@ -9,9 +9,7 @@ use lattice_protocol::{Code, EntryId, Incoming, Refused, Spelling};
 
 use super::super::spaces::{Device, insert, uuid_row};
 use super::*;
-use crate::directory::{
-    MAX_REMEMBERED_VIEWS, MAX_VIEW_BYTES, RefusalsOf, RefusedChange, RememberedView,
-};
+use crate::directory::{MAX_REMEMBERED_VIEWS, MAX_VIEW_BYTES, RefusalsOf, RefusedChange, RememberedView};
 
 pub(super) async fn run<S: Store>(store: &Arc<S>) {
     views_are_remembered(&**store).await;

@@ -1,0 +1,191 @@
+//! The JSON dialect over HTTP: `POST /sync/changes` uploads, `GET /sync/changes` reads a page, and waits for one.
+//!
+//! A request is a connection of its own: what it wrote itself comes back to its client with the next page, which changes
+//! nothing there. Refusals: those of the token, `space_not_found` (404), `schema_version` (409), `bad_frame` and others of the
+//! dialect (400), `body_too_large` (413).
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use lattice_protocol::limits::{MAX_CHANGES_PER_FRAME, MAX_CURSOR_BYTES, MAX_POLL_CHANGES};
+use lattice_protocol::plain::{
+    self, Format, IdSource, Page, decode_upload, encode_entry, encode_page, encode_upload_answer,
+};
+use lattice_protocol::{Code, FrameError, Spelling};
+use lattice_store::time::random_id;
+use tokio::time::Instant;
+
+use super::SyncState;
+use super::handshake::{origin_of, query_value, schema_version, space_name};
+use super::json;
+use super::native::off_thread;
+use super::seat::{self, Ask, MAX_PAGE_ROWS, Refusal, Seat};
+use crate::http::bearer;
+use crate::http::problem::Problem;
+
+/// Longest time that a poll may wait, in seconds: proxies end requests that take much longer.
+const MAX_WAIT_S: u64 = 55;
+
+/// `POST /sync/changes`.
+pub async fn upload(State(state): State<SyncState>, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let token = bearer::header_token(&parts.headers).ok_or_else(Problem::no_token)?;
+    let identity = state.auth.authenticate(&token).await?;
+    let schema_version = schema_version(&parts.headers, &parts.uri)?;
+    let body =
+        axum::body::to_bytes(body, state.limits.max_frame_bytes).await.map_err(|_| too_large(&state))?;
+    let (bytes, body) = (body.len(), body);
+    let decoded = off_thread(body, |body| decode_upload(body, MAX_CHANGES_PER_FRAME)).await;
+    let upload = decoded.map_err(|error| frame_problem(&error))?;
+
+    let origin = origin_of(&state, &identity, &parts.extensions, &parts.headers);
+    let ask = Ask { selector: seat::selector(upload.space), filter: None, schema_version, plain: true };
+    let (mut seat, _) = Seat::open(&state, origin, ask, seat::Came::New).await?;
+    let incoming = {
+        let mut random = || random_id(&*state.random);
+        let mut source = IdSource {
+            key: state.derivation_key,
+            user: identity.user.0,
+            client_id: upload.client_id.as_deref(),
+            space: seat.space.id.0,
+            random: &mut random,
+        };
+        upload.changes.read(upload.id.as_ref(), &mut source)
+    };
+    let awaited = json::Awaited::new(upload.id, &incoming);
+    let permit = state.upload_permit(bytes).await?;
+    seat.upload(&state, incoming, bytes, permit).await?;
+    let answer = std::future::poll_fn(|cx| seat.uploads.poll(cx)).await;
+    let outcomes = answer.map_err(Refusal::from)?;
+    let verdicts: Vec<_> = outcomes.iter().map(|outcome| outcome.verdict).collect();
+    let _ = seat.stream.outcomes(outcomes);
+    let mut current = Vec::new();
+    while seat.stream.pending() > 0 {
+        let delivery = seat.pull_corrections(&state).await?;
+        current.extend(delivery.corrections.iter().map(|entry| encode_entry(entry, Format::default())));
+    }
+    let results = awaited.changes.iter().zip(verdicts);
+    let results = results.map(|((id, detail), verdict)| json::result(id, detail, verdict));
+    Ok(json_answer(encode_upload_answer(awaited.id.as_ref(), None, results, &current)))
+}
+
+/// What a poll asks for.
+struct Asked {
+    space: plain::Space,
+    cursor: Option<String>,
+    limit: usize,
+    wait: Duration,
+    schema_version: Option<u64>,
+}
+
+impl Asked {
+    fn read(headers: &HeaderMap, uri: &Uri) -> Result<Self, Problem> {
+        let number = |name: &str, default: u64| match query_value(uri, name) {
+            None => Ok(default),
+            Some(text) => {
+                text.parse::<u64>().map_err(|_| bad_query(format!("{name} is not a whole number").into()))
+            }
+        };
+        let cursor = query_value(uri, "cursor").filter(|cursor| !cursor.is_empty());
+        if cursor.as_ref().is_some_and(|cursor| cursor.len() > MAX_CURSOR_BYTES) {
+            return Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                Code::BadCursor.as_str(),
+                "The cursor is longer than any that the server makes.",
+            ));
+        }
+        let limit = number("limit", MAX_PAGE_ROWS as u64)?;
+        if limit == 0 {
+            return Err(bad_query("limit is at least 1".into()));
+        }
+        Ok(Self {
+            space: space_name(query_value(uri, "space").as_deref())?,
+            cursor,
+            limit: limit.min(u64::from(MAX_POLL_CHANGES)) as usize,
+            wait: Duration::from_secs(number("wait", 0)?.min(MAX_WAIT_S)),
+            schema_version: schema_version(headers, uri)?,
+        })
+    }
+}
+
+/// `GET /sync/changes`.
+pub async fn poll(State(state): State<SyncState>, request: Request) -> Result<Response, Problem> {
+    let token = bearer::header_token(request.headers()).ok_or_else(Problem::no_token)?;
+    let identity = state.auth.authenticate(&token).await?;
+    let asked = Asked::read(request.headers(), request.uri())?;
+    let origin = origin_of(&state, &identity, request.extensions(), request.headers());
+    let ask = Ask {
+        selector: seat::selector(asked.space),
+        filter: None,
+        schema_version: asked.schema_version,
+        plain: true,
+    };
+    let (mut seat, reset) = json::open(&state, origin, ask, json::came(asked.cursor.as_deref())).await?;
+    let until = Instant::now() + asked.wait;
+    loop {
+        seat.signal.borrow_and_update();
+        let (delivery, more) = seat.pull(&state, asked.limit).await?;
+        let waits = delivery.entries.is_empty() && !more && reset.is_none();
+        if waits && !state.stop.is_cancelled() && wait(&state, &mut seat, until).await {
+            state.auth.recheck(&identity).await?;
+            seat.recheck(&state).await?;
+            continue;
+        }
+        let changes: Vec<_> =
+            delivery.entries.iter().map(|entry| encode_entry(entry, Format::default())).collect();
+        let cursor = seat.cursor().to_text(Spelling::default());
+        return Ok(json_answer(encode_page(&Page {
+            space: asked.space,
+            changes: &changes,
+            cursor: Some(&cursor),
+            more,
+            reset,
+        })));
+    }
+}
+
+/// Waits until something may have changed in the space. False when it is time to answer.
+async fn wait(state: &SyncState, seat: &mut Seat, until: Instant) -> bool {
+    if until <= Instant::now() {
+        return false;
+    }
+    tokio::select! {
+        changed = seat.signal.changed() => changed.is_ok(),
+        () = state.stop.cancelled() => false,
+        () = tokio::time::sleep_until(until) => false,
+    }
+}
+
+fn json_answer(body: Bytes) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (headers, body).into_response()
+}
+
+fn bad_query(detail: std::borrow::Cow<'static, str>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "bad_query", detail)
+}
+
+fn frame_problem(error: &FrameError) -> Problem {
+    let status = match error.code {
+        Code::SpaceNotFound => return Refusal::NotFound.into(),
+        Code::TooManyChanges => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Problem::new(status, error.code.as_str(), crate::http::problem::sentence(&error.detail))
+}
+
+fn too_large(state: &SyncState) -> Problem {
+    let limit = state.limits.max_frame_bytes;
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+        format!("The body is larger than {limit} bytes, or did not arrive whole."),
+    )
+}

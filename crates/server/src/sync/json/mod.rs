@@ -1,0 +1,236 @@
+//! The JSON dialect on a socket: several spaces on one connection, each a seat with a stream of its own.
+
+mod deliver;
+mod frames;
+mod subscription;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use lattice_engine::Outcome;
+use lattice_protocol::limits::MAX_CHANGES_PER_FRAME;
+use lattice_protocol::plain::{
+    Format, Space, Subscribe, Welcome, encode_access, encode_error, encode_welcome,
+};
+use lattice_protocol::{Code, FrameError};
+use lattice_store::StoreError;
+use lattice_store::spaces::Origin;
+use tokio::time::sleep_until;
+
+use super::SyncState;
+use super::line::{End, Line, LineEvent};
+use super::seat::{Came, Moved, Refusal};
+use subscription::Subscription;
+
+pub(super) use deliver::result;
+pub(super) use frames::{came, open};
+pub(super) use subscription::Awaited;
+
+/// Spaces of one connection, those that it only uploads to included.
+const MAX_SUBSCRIPTIONS: usize = 100;
+
+/// What a client said of itself.
+#[derive(Default)]
+struct Client {
+    id: Option<ByteString>,
+    schema_version: Option<u64>,
+    format: Format,
+    /// It was told that the connection is ready.
+    welcomed: bool,
+}
+
+enum Event {
+    Line(LineEvent),
+    /// The answer to the oldest upload of the subscription at this place.
+    Answer(usize, Result<Vec<Outcome>, StoreError>),
+    Signal,
+    Closing,
+    Timer,
+}
+
+/// What a connection starts with when a native one has turned out to speak JSON.
+pub(super) struct Switched {
+    /// The frame that told.
+    pub(super) first: Bytes,
+    /// The space that the address names.
+    pub(super) space: Space,
+    /// The checkpoint that the address names.
+    pub(super) came: Came,
+}
+
+/// A connection that speaks the JSON dialect.
+pub(super) struct Json<'a> {
+    state: &'a SyncState,
+    line: &'a mut Line,
+    origin: Arc<Origin>,
+    client: Client,
+    subscriptions: Vec<Subscription>,
+    /// A subscription that takes the place of one which still owes answers. Nothing is read meanwhile.
+    held: Option<Subscribe>,
+    /// Whose turn it is to be sent something.
+    turn: usize,
+}
+
+impl<'a> Json<'a> {
+    pub(super) fn new(
+        state: &'a SyncState,
+        line: &'a mut Line,
+        origin: Arc<Origin>,
+        schema_version: Option<u64>,
+    ) -> Self {
+        let client = Client { schema_version, ..Client::default() };
+        Self { state, line, origin, client, subscriptions: Vec::new(), held: None, turn: 0 }
+    }
+
+    /// Serves the client until the connection ends.
+    pub(super) async fn serve(mut self, switched: Option<Switched>) -> End {
+        match self.run(switched).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn run(&mut self, switched: Option<Switched>) -> Result<std::convert::Infallible, End> {
+        if let Some(Switched { first, space, came }) = switched {
+            self.frame(first).await?;
+            if !self.subscriptions.iter().any(|held| held.name == space) {
+                self.subscribe(Subscribe { space, ..Subscribe::default() }, came).await?;
+            }
+        }
+        let stop = self.state.stop.clone();
+        let mut timer = std::pin::pin!(sleep_until(self.line.next_timer()));
+        loop {
+            self.look_at_signals().await?;
+            if self.held.as_ref().is_some_and(|held| self.is_settled(held.space))
+                && let Some(held) = self.held.take()
+            {
+                self.subscribe_from_cursor(held).await?;
+            }
+            let closing = stop.is_cancelled();
+            if self.line.outbox.is_empty() {
+                if closing && self.subscriptions.iter().all(|held| held.seat.is_settled()) {
+                    return Err(End::closing());
+                }
+                self.fill().await?;
+            }
+            let reads =
+                !closing && self.held.is_none() && self.subscriptions.iter().all(|held| held.seat.has_room());
+            let Self { line, subscriptions, .. } = self;
+            let drained = line.outbox.is_empty();
+            let event = tokio::select! {
+                event = poll_fn(|cx| line.poll(reads, cx)) => Event::Line(event),
+                event = poll_fn(|cx| poll_subscriptions(subscriptions, drained, cx)) => event,
+                () = stop.cancelled(), if !closing => Event::Closing,
+                () = timer.as_mut() => Event::Timer,
+            };
+            match event {
+                Event::Line(LineEvent::Frame(frame)) => {
+                    if let Some(payload) = self.line.payload(frame)? {
+                        self.frame(payload).await?;
+                    }
+                }
+                Event::Line(LineEvent::Failed(error)) => return Err(Line::failed(self.state, &error)),
+                Event::Answer(at, answer) => self.answered(at, answer)?,
+                Event::Line(LineEvent::Drained) | Event::Signal | Event::Closing => {}
+                Event::Timer => {
+                    if self.line.tick(self.state).await? {
+                        self.look_at_access().await;
+                    }
+                    timer.as_mut().reset(self.line.next_timer());
+                }
+            }
+        }
+    }
+
+    /// Looks at access where a signal says that it has changed.
+    async fn look_at_signals(&mut self) -> Result<(), End> {
+        let mut changed = false;
+        for held in &mut self.subscriptions {
+            let access = held.seat.signal.borrow().access;
+            changed |= std::mem::replace(&mut held.access_seen, access) != access;
+        }
+        if changed {
+            self.line.recheck(self.state).await?;
+            self.look_at_access().await;
+        }
+        Ok(())
+    }
+
+    /// Ends subscriptions to spaces that may not be used any more, and tells of other roles.
+    async fn look_at_access(&mut self) {
+        let mut at = 0;
+        while at < self.subscriptions.len() {
+            let held = &mut self.subscriptions[at];
+            let name = held.name;
+            match held.seat.recheck(self.state).await {
+                Ok(Moved::Nothing) => {}
+                Ok(Moved::Role(role)) => {
+                    self.line.outbox.push(encode_access(name, Some(frames::role(role))));
+                }
+                Err(Refusal::Store(error)) => {
+                    tracing::warn!(%error, "access could not be looked up; it is tried again");
+                }
+                Err(refusal) => {
+                    self.end(at, &refusal);
+                    continue;
+                }
+            }
+            at += 1;
+        }
+    }
+
+    /// A subscription has ended: its space may not be used any more.
+    fn end(&mut self, at: usize, refusal: &Refusal) {
+        let name = self.subscriptions.swap_remove(at).name;
+        if matches!(refusal, Refusal::NotFound) {
+            self.line.outbox.push(encode_access(name, None));
+        }
+        self.refuse(refusal.code(), &refusal.to_string(), Some(name));
+    }
+
+    fn refuse(&mut self, code: Code, message: &str, space: Option<Space>) {
+        self.line.outbox.push(encode_error(code, message, None, space));
+    }
+
+    fn refuse_frame(&mut self, error: &FrameError) {
+        self.refuse(error.code, &error.detail, None);
+    }
+
+    fn welcome(&mut self) {
+        self.client.welcomed = true;
+        self.line.outbox.push(encode_welcome(&Welcome {
+            user: self.line.identity.user.0,
+            client_id: self.client.id.as_deref(),
+            max_frame_bytes: self.state.limits.max_frame_bytes as u64,
+            max_changes: MAX_CHANGES_PER_FRAME as u64,
+        }));
+    }
+
+    fn find(&self, name: Space) -> Option<usize> {
+        self.subscriptions.iter().position(|held| held.name == name)
+    }
+
+    fn is_settled(&self, name: Space) -> bool {
+        self.find(name).is_none_or(|at| self.subscriptions[at].is_settled())
+    }
+}
+
+/// What happens first in any of the subscriptions.
+fn poll_subscriptions(
+    subscriptions: &mut [Subscription],
+    drained: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Event> {
+    for (at, held) in subscriptions.iter_mut().enumerate() {
+        if let Poll::Ready(answer) = held.seat.uploads.poll(cx) {
+            return Poll::Ready(Event::Answer(at, answer));
+        }
+        if drained && held.poll_signal(cx).is_ready() {
+            return Poll::Ready(Event::Signal);
+        }
+    }
+    Poll::Pending
+}
