@@ -7,14 +7,16 @@ use bytes::Bytes;
 use lattice_protocol::{
     EntryId, Field, Incoming, Operation, Outgoing, RowId, Spelling,
     native::{self, AuditLogFrame, ClientFrame, Upload},
-    value,
+    plain, value,
 };
 
 const ENTRIES: usize = 1_000;
 const SECONDS: f64 = 2.0;
 
 fn entry(number: usize) -> Outgoing {
-    let id = (number as u128).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C834).to_be_bytes();
+    let mut id = (number as u128).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C834).to_be_bytes();
+    // Version 8 is the server's own.
+    id[6] = id[6] & 0x0F | 0x40;
     let text = |name: &'static str, text: &str| Field { name: name.into(), value: value::text(text) };
     Outgoing {
         id: EntryId(id),
@@ -49,6 +51,44 @@ fn decode(frame: &Bytes) -> Vec<Incoming> {
     }
 }
 
+fn decode_plain(frame: &Bytes) -> Vec<Incoming> {
+    let Ok(plain::ClientFrame::Upload(upload)) = plain::decode(frame, usize::MAX) else { panic!() };
+    let mut source = plain::IdSource {
+        key: plain::DerivationKey([1; 16]),
+        user: [2; 16],
+        client_id: Some("phone"),
+        space: [3; 16],
+        random: &mut || [4; 16],
+    };
+    upload.changes.read(upload.id.as_ref(), &mut source)
+}
+
+fn measure_plain(entries: &[Outgoing]) {
+    let format = plain::Format::default();
+    let encoded: Vec<Bytes> = entries.iter().map(|entry| plain::encode_entry(entry, format)).collect();
+    let frame = |ids: bool| -> Bytes {
+        let text = |entry: &Bytes| String::from_utf8(entry.to_vec()).unwrap();
+        let without = |entry: &Bytes| text(entry).replacen("\"id\"", "\"was\"", 1);
+        let changes: Vec<_> =
+            encoded.iter().map(|entry| if ids { text(entry) } else { without(entry) }).collect();
+        format!(r#"{{"type":"upload","changes":[{}]}}"#, changes.join(",")).into()
+    };
+    for (what, frame) in [
+        ("plain: decode, small changes", frame(true)),
+        ("plain: decode, small changes, ids derived", frame(false)),
+    ] {
+        assert!(decode_plain(&frame).iter().all(|change| matches!(change, Incoming::Change(_))));
+        measure(what, frame.len(), || {
+            black_box(decode_plain(&frame));
+        });
+    }
+    measure("plain: encode, small entries", encoded.iter().map(Bytes::len).sum(), || {
+        for entry in entries {
+            black_box(plain::encode_entry(entry, format));
+        }
+    });
+}
+
 fn main() {
     let entries: Vec<_> = (0..ENTRIES).map(entry).collect();
     let frame = native::encode_upload(entries.iter().map(Upload::new));
@@ -64,6 +104,7 @@ fn main() {
         }
         black_box(frame.finish());
     });
+    measure_plain(&entries);
     let mut large = entry(1);
     large.fields[1].value = value::text(&"x".repeat(1 << 20));
     let frame = native::encode_upload([Upload::new(&large)]);

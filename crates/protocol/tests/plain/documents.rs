@@ -1,9 +1,8 @@
 //! The examples of `PROTOCOL.md` and the schemas, so that neither can drift from what the code does.
 
 use boon::{Compiler, SchemaIndex, Schemas};
-use bytes::Bytes;
 use lattice_protocol::{
-    Incoming, names,
+    Incoming,
     plain::{self, ClientFrame},
 };
 use serde_json::{Value, json};
@@ -255,8 +254,6 @@ fn changes_are_judged_alike() {
         let read = crate::common::changes(&[&change]);
         assert_eq!(matches!(read[0], Incoming::Change(_)), good, "{change}");
     }
-    // The rest of the rule about names cannot be said in a pattern that people would read.
-    assert!(!names::is_valid_table("AuditLog"));
 }
 
 #[test]
@@ -292,6 +289,4 @@ fn what_no_server_sends_is_invalid() {
     ] {
         assert!(schema.check(&tree(&bad)).is_err(), "{bad}");
     }
-    let empty = Bytes::new();
-    assert!(serde_json::from_slice::<Value>(&empty).is_err());
 }
