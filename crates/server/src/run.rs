@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::routing::get;
 use lattice_auth::{AuthService, Keys, PasswordCost, Passwords};
 use lattice_protocol::plain::DerivationKey;
@@ -14,16 +13,21 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::config::{Config, ConfigError};
 use crate::hub::Hub;
+use crate::spaces::{AccessHints, Spaces};
 use crate::sync::{SyncLimits, SyncState, changes, handshake};
 use crate::{http, net};
 
 /// How long shutdown waits for clients. The whole of it stays below the 10 s that orchestrators commonly allow.
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(8);
-/// How often ended sessions are looked for.
+/// How often ended sessions and invites are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How often deleted spaces are looked for.
+const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 /// Compressors that sockets share.
 const DEFLATE_POOL: usize = 8;
 
@@ -90,6 +94,40 @@ async fn sweep(auth: Arc<AuthService>, stop: CancellationToken) {
     }
 }
 
+/// Forgets invites that expired long ago, until `stop` is cancelled.
+async fn forget_invites(spaces: Arc<Spaces>, stop: CancellationToken) {
+    let mut due = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = due.tick() => {}
+        }
+        if let Err(error) = spaces.forget_invites().await {
+            tracing::warn!(%error, "cannot forget expired invites; it is tried again later");
+        }
+    }
+}
+
+/// Erases what deleted spaces held, until `stop` is cancelled: whatever is left then is erased after the next start.
+async fn purge(spaces: Arc<Spaces>, stop: CancellationToken) {
+    let mut due = tokio::time::interval(PURGE_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = due.tick() => {}
+        }
+        let purged = tokio::select! {
+            () = stop.cancelled() => return,
+            purged = spaces.purge() => purged,
+        };
+        match purged {
+            Ok(0) => {}
+            Ok(records) => tracing::info!(records, "erased what deleted spaces held"),
+            Err(error) => tracing::warn!(%error, "cannot erase deleted spaces; it is tried again later"),
+        }
+    }
+}
+
 /// A server that listens.
 pub struct Server {
     address: SocketAddr,
@@ -143,8 +181,8 @@ impl Server {
             stop: stop.clone(),
             hub: Arc::clone(&hub),
             auth: Arc::clone(&auth),
-            clock,
-            random,
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
             tracker: tracker.clone(),
             deflate: yawc::DeflatePool::new(DEFLATE_POOL),
             upload_kib: Arc::new(Semaphore::new(max_upload_kib as usize)),
@@ -154,12 +192,16 @@ impl Server {
                 max_upload_kib,
             }),
         };
-        let sync = Router::new()
+        let sync = OpenApiRouter::new()
             .route("/sync", get(handshake::sync))
             .route("/sync/{space}", get(handshake::sync_space))
-            .route("/sync/changes", get(changes::poll).post(changes::upload))
+            .routes(routes!(changes::poll_changes, changes::upload_changes))
             .with_state(sync);
-        let state = http::state::AppState::new(Arc::clone(&auth), Arc::new(store.clone()));
+        let directory = Arc::new(store.clone());
+        let hints: Arc<dyn AccessHints> = Arc::clone(&hub) as _;
+        let spaces = Arc::new(Spaces::new(directory, hints, clock, random));
+        let state =
+            http::state::AppState::new(Arc::clone(&auth), Arc::new(store.clone()), Arc::clone(&spaces));
         let router = http::router(state, sync);
         let accepting = tokio::spawn(net::listen::serve(
             listener,
@@ -169,6 +211,8 @@ impl Server {
             tracker.clone(),
         ));
         tracker.spawn(sweep(auth, stop.clone()));
+        tracker.spawn(forget_invites(Arc::clone(&spaces), stop.clone()));
+        tracker.spawn(purge(spaces, stop.clone()));
         Ok(Self { address, stop, hub, tracker, store, accepting })
     }
 

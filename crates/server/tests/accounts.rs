@@ -11,11 +11,13 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use lattice_auth::{AuthService, Keys, PasswordCost, Passwords};
 use lattice_server::http;
 use lattice_server::http::state::AppState;
+use lattice_server::spaces::{NoHints, Spaces};
 use lattice_store::spaces::{CommitSink, Committed};
 use lattice_store::sqlite::{SqliteOptions, SqliteStore};
 use lattice_store::time::{Clock, SystemRandom};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+use utoipa_axum::router::OpenApiRouter;
 
 const EMAIL: &str = "ann@example.com";
 const PASSWORD: &str = "correct horse";
@@ -72,8 +74,10 @@ impl Server {
         let accounts = Arc::new(store.clone());
         let cheap = PasswordCost { memory_kib: 8, passes: 1, lanes: 1 };
         let passwords = Passwords::new(cheap).expect("allowed");
-        let auth = Arc::new(AuthService::new(accounts.clone(), keys, passwords, clock.clone(), random));
-        let router = http::router(AppState::new(Arc::clone(&auth), accounts), axum::Router::new());
+        let auth =
+            Arc::new(AuthService::new(accounts.clone(), keys, passwords, clock.clone(), random.clone()));
+        let spaces = Arc::new(Spaces::new(Arc::new(store.clone()), Arc::new(NoHints), clock.clone(), random));
+        let router = http::router(AppState::new(Arc::clone(&auth), accounts, spaces), OpenApiRouter::new());
 
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -6,15 +6,19 @@ use lattice_auth::{DeviceToken, SessionTokens};
 use lattice_store::accounts::User;
 use secrecy::ExposeSecret;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A user as their own clients see them.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = User)]
 pub(super) struct PublicUser<'a> {
+    #[schema(format = "uuid")]
     id: String,
     email: &'a str,
     full_name: Option<&'a str>,
     /// How the user may log in. Native clients cannot read a user without it.
+    #[schema(value_type = Vec<String>)]
     providers: &'static [&'static str],
 }
 
@@ -29,9 +33,11 @@ impl<'a> PublicUser<'a> {
     }
 }
 
-#[derive(Serialize)]
+/// Tokens of a session.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct SessionAnswer<'a> {
+#[schema(as = Session)]
+pub(super) struct SessionAnswer<'a> {
     /// The access token once more, under the name that upstream's clients look for.
     token: &'a str,
     access_token: &'a str,
@@ -41,13 +47,23 @@ struct SessionAnswer<'a> {
     user: PublicUser<'a>,
 }
 
-#[derive(Serialize)]
-struct DeviceAnswer<'a> {
+/// A device token and its owner.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Device)]
+pub(super) struct DeviceAnswer<'a> {
     token: &'a str,
     user: PublicUser<'a>,
-    /// Upstream's `/register` answers the bare user; with its keys here too, clients of either reading are served.
+}
+
+/// A device token and its owner. Upstream's `/register` answers the bare user; with its keys here too, clients of either
+/// reading are served.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Registration)]
+pub(super) struct RegistrationAnswer<'a> {
     #[serde(flatten)]
-    bare_user: Option<PublicUser<'a>>,
+    login: DeviceAnswer<'a>,
+    #[serde(flatten)]
+    bare_user: PublicUser<'a>,
 }
 
 /// `{token, accessToken, refreshToken, tokenType, expiresIn, user}`.
@@ -64,13 +80,21 @@ pub(super) fn session(status: StatusCode, tokens: &SessionTokens) -> Response {
     private(status, &answer)
 }
 
-/// `{token, user}`; for a registration with the user's own keys beside them.
-pub(super) fn device(login: &DeviceToken, is_registration: bool) -> Response {
-    let answer = DeviceAnswer {
-        token: login.token.expose_secret(),
-        user: PublicUser::new(&login.user),
-        bare_user: is_registration.then(|| PublicUser::new(&login.user)),
-    };
+impl<'a> DeviceAnswer<'a> {
+    fn new(login: &'a DeviceToken) -> Self {
+        Self { token: login.token.expose_secret(), user: PublicUser::new(&login.user) }
+    }
+}
+
+/// `{token, user}`.
+pub(super) fn device(login: &DeviceToken) -> Response {
+    private(StatusCode::OK, &DeviceAnswer::new(login))
+}
+
+/// `{token, user}`, with the user's own keys beside them.
+pub(super) fn registration(login: &DeviceToken) -> Response {
+    let answer =
+        RegistrationAnswer { login: DeviceAnswer::new(login), bare_user: PublicUser::new(&login.user) };
     private(StatusCode::OK, &answer)
 }
 

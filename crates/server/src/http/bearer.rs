@@ -3,9 +3,11 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
+use lattice_store::accounts::UserId;
 use secrecy::SecretString;
 
 use super::problem::Problem;
+use super::state::AppState;
 
 /// The token of the `Authorization: Bearer` header (RFC 6750, section 2.1); the scheme is compared without case.
 #[must_use]
@@ -35,6 +37,18 @@ impl<S: Sync> FromRequestParts<S> for Bearer {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         header_token(&parts.headers).map(Self).ok_or_else(Problem::no_token)
+    }
+}
+
+/// Whoever the token of the header belongs to; without a good one the request is refused.
+pub(super) struct Caller(pub(super) UserId);
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let Bearer(token) = Bearer::from_request_parts(parts, state).await?;
+        Ok(Self(state.auth.authenticate(&token).await?.user))
     }
 }
 

@@ -1,10 +1,29 @@
 //! `GET /healthz`: whether the process answers at all. Whoever asks restarts it when it does not, so it asks nobody else.
 
 use axum::Json;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-pub(super) async fn healthz() -> Json<Value> {
-    Json(json!({"status": "ok"}))
+/// That all is well.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+impl Health {
+    pub(super) const OK: Self = Self { status: "ok" };
+}
+
+/// Says that the process lives.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "server",
+    responses((status = 200, description = "It lives.", body = Health))
+)]
+pub(super) async fn healthz() -> Json<Health> {
+    Json(Health::OK)
 }
 
 #[cfg(test)]

@@ -4,13 +4,30 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
+use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::state::AppState;
 
 /// How long others may keep the answer: short, so that a new key is known soon.
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
+/// A JSON Web Key Set.
+#[derive(Serialize, ToSchema)]
+struct KeySet {
+    /// JSON Web Keys.
+    #[schema(value_type = Vec<Object>)]
+    keys: Vec<Value>,
+}
+
+/// Shows the public keys.
+#[utoipa::path(
+    get,
+    path = "/.well-known/jwks.json",
+    tag = "server",
+    responses((status = 200, description = "The keys.", body = KeySet))
+)]
 pub(super) async fn jwks(State(state): State<AppState>) -> ([(HeaderName, HeaderValue); 1], Json<Value>) {
     ([(header::CACHE_CONTROL, CACHE)], Json(state.auth.keys().jwks()))
 }

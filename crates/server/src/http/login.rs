@@ -7,20 +7,33 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use secrecy::SecretString;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::answer;
 use super::client::FromClient;
 use super::json::Json;
+use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
 
 /// Also what `POST /login` takes.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Credentials {
     pub(super) email: String,
+    #[schema(value_type = String, format = Password)]
     pub(super) password: SecretString,
 }
 
+problems!(Problems, [BODY], 401 "invalid_credentials", 503 "busy", 503 "closing");
+
+/// Logs in.
+#[utoipa::path(
+    post,
+    path = "/auth/login",
+    tag = "accounts",
+    request_body = Credentials,
+    responses((status = 200, description = "Tokens.", body = answer::SessionAnswer), Problems)
+)]
 pub(super) async fn login(
     State(state): State<AppState>,
     FromClient(client): FromClient,

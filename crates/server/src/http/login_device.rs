@@ -10,16 +10,28 @@ use super::answer;
 use super::client::FromClient;
 use super::json::Json;
 use super::login::Credentials;
+use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
 
+problems!(Problems, [BODY], 401 "invalid_credentials", 503 "busy", 503 "closing");
+
+/// Logs in, as deployed clients do.
+#[utoipa::path(
+    post,
+    path = "/login",
+    operation_id = "login_device",
+    tag = "accounts",
+    request_body = Credentials,
+    responses((status = 200, description = "A device token.", body = answer::DeviceAnswer), Problems)
+)]
 pub(super) async fn login(
     State(state): State<AppState>,
     FromClient(client): FromClient,
     Json(Credentials { email, password }): Json<Credentials>,
 ) -> Result<Response, Problem> {
     let login = state.auth.login_device(&email, password, client).await?;
-    Ok(answer::device(&login, false))
+    Ok(answer::device(&login))
 }
 
 #[cfg(test)]

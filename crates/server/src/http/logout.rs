@@ -7,30 +7,47 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use secrecy::SecretString;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::bearer::header_token;
 use super::json::MaybeJson;
+use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
 
-#[derive(Deserialize)]
+/// Whose session ends when not that of the bearer token.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Logout)]
 pub(super) struct Body {
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     refresh_token: Option<SecretString>,
 }
 
+problems!(Problems, [TOKEN, BODY]);
+
+/// Ends a session.
+#[utoipa::path(
+    post,
+    path = "/auth/logout",
+    tag = "accounts",
+    security(("bearer" = [])),
+    request_body = Option<Body>,
+    responses((status = 204, description = "It is over."), Problems)
+)]
 pub(super) async fn logout(
     State(state): State<AppState>,
     headers: HeaderMap,
     MaybeJson(body): MaybeJson<Body>,
 ) -> Result<StatusCode, Problem> {
-    if let Some(refresh_token) = body.and_then(|body| body.refresh_token) {
-        state.auth.logout_refresh(&refresh_token).await?;
+    let user = if let Some(refresh_token) = body.and_then(|body| body.refresh_token) {
+        state.auth.logout_refresh(&refresh_token).await?
     } else {
         let token = header_token(&headers).ok_or_else(Problem::no_token)?;
-        state.auth.logout(&token).await?;
-    }
+        state.auth.logout(&token).await?
+    };
+    state.spaces.hints().user_changed(user);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -47,6 +64,7 @@ mod tests {
         let token = ann["token"].as_str();
         let answer = bench.call("POST", "/auth/logout", &Bench::bearer(token), "").await;
         assert_eq!((answer.status, answer.body), (204, json!(null)));
+        assert_eq!(bench.hints.take(), [format!("user {}", ann["user"]["id"].as_str().expect("an id"))]);
         bench.get("/profile", token).await.is_problem(401, "session_revoked");
         bench.post("/auth/logout", token, &json!({})).await.is_problem(401, "session_revoked");
         let body = json!({"refreshToken": ann["refreshToken"]});

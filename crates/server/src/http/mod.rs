@@ -4,26 +4,35 @@
 mod answer;
 pub mod bearer;
 mod client;
+mod delete_profile;
 mod healthz;
+mod invites;
 mod json;
 mod jwks;
 mod login;
 mod login_device;
 mod logout;
+pub(crate) mod openapi;
+pub mod page;
+mod path;
 pub mod problem;
 mod profile;
 mod readyz;
 mod refresh;
+mod refusals;
 mod register_device;
 mod signup;
+mod spaces;
 pub mod state;
 #[cfg(test)]
 mod testing;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::{Extension, Router};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use problem::Problem;
 use state::AppState;
@@ -31,24 +40,47 @@ use state::AppState;
 /// Largest body of a request, in bytes. Everything here takes a few short strings.
 pub const MAX_BODY_BYTES: usize = 64 << 10;
 
-/// Every route. `sync` is the sync socket's, which has a state of its own.
-pub fn router(state: AppState, sync: Router) -> Router {
-    Router::new()
-        .route("/auth/signup", post(signup::signup))
-        .route("/auth/login", post(login::login))
-        .route("/auth/refresh", post(refresh::refresh))
-        .route("/auth/logout", post(logout::logout))
-        .route("/register", post(register_device::register))
-        .route("/login", post(login_device::login))
-        .route("/profile", get(profile::profile))
-        .route("/.well-known/jwks.json", get(jwks::jwks))
-        .route("/healthz", get(healthz::healthz))
-        .route("/readyz", get(readyz::readyz))
-        .with_state(state)
-        .merge(sync)
+/// Every route. `sync` are those of the sync protocol, which have a state of their own.
+pub fn router(state: AppState, sync: OpenApiRouter) -> Router {
+    let (router, document) = documented(state, sync).split_for_parts();
+    router
+        .layer(Extension(openapi::Served::new(&document)))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_route)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+}
+
+/// Routes with their documentation. Handlers that share an address stand together.
+fn documented(state: AppState, sync: OpenApiRouter) -> OpenApiRouter {
+    OpenApiRouter::with_openapi(openapi::Base::openapi())
+        .routes(routes!(signup::signup))
+        .routes(routes!(login::login))
+        .routes(routes!(refresh::refresh))
+        .routes(routes!(logout::logout))
+        .routes(routes!(register_device::register))
+        .routes(routes!(login_device::login))
+        .routes(routes!(profile::profile, delete_profile::delete_profile))
+        .routes(routes!(spaces::list::list_spaces, spaces::create::create_space))
+        .routes(routes!(spaces::list_public::list_public_spaces))
+        .routes(routes!(spaces::show::show_space, spaces::change::change_space, spaces::delete::delete_space))
+        .routes(routes!(spaces::members::list_members))
+        .routes(routes!(spaces::set_role::set_member_role, spaces::remove_member::remove_member))
+        .routes(routes!(spaces::leave::leave_space))
+        .routes(routes!(spaces::transfer::transfer_space))
+        .routes(routes!(spaces::invites::list_invites, spaces::create_invite::create_invite))
+        .routes(routes!(spaces::revoke_invite::revoke_invite))
+        .routes(routes!(spaces::policy::show_policy, spaces::set_policy::set_policy))
+        .routes(routes!(spaces::refusals::list_refusals))
+        .routes(routes!(invites::mine::list_own_invites))
+        .routes(routes!(invites::accept_link::accept_link))
+        .routes(routes!(invites::accept::accept_invite))
+        .routes(routes!(refusals::list_own_refusals))
+        .routes(routes!(jwks::jwks))
+        .routes(routes!(healthz::healthz))
+        .routes(routes!(readyz::readyz))
+        .routes(routes!(openapi::openapi))
+        .with_state(state)
+        .merge(sync)
 }
 
 async fn unknown_route() -> Problem {
@@ -77,7 +109,7 @@ mod tests {
         for (method, path, allowed) in [
             ("GET", "/auth/login", "POST"),
             ("DELETE", "/register", "POST"),
-            ("POST", "/profile", "GET,HEAD"),
+            ("POST", "/profile", "GET,HEAD,DELETE"),
             ("PUT", "/healthz", "GET,HEAD"),
         ] {
             let answer = bench.call(method, path, &[], "").await;

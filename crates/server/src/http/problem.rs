@@ -7,7 +7,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lattice_auth::AuthError;
 use lattice_store::StoreError;
+use lattice_store::directory::Denied;
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::spaces::SpaceError;
 
 /// After how long a busy server may be asked again, in seconds.
 const RETRY_AFTER_S: u32 = 1;
@@ -21,13 +25,21 @@ pub struct Problem {
     retry_after_s: Option<u32>,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// A problem document (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Document<'a> {
     /// RFC 9457, section 4.2.1: the status says it all, the code says which.
+    #[schema(example = "about:blank")]
     r#type: &'static str,
+    /// What the status is called.
     title: &'a str,
+    /// The status of the response.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// The stable name of the problem.
     code: &'static str,
+    /// One sentence for people.
     detail: &'a str,
 }
 
@@ -102,6 +114,30 @@ impl From<AuthError> for Problem {
                 tracing::error!(error = &error as &dyn Error, "a request failed");
                 return Self::internal();
             }
+        };
+        Self::new(status, error.code(), sentence(&error.to_string()))
+    }
+}
+
+impl From<SpaceError> for Problem {
+    fn from(error: SpaceError) -> Self {
+        let status = match &error {
+            SpaceError::Denied(denied) => match denied {
+                Denied::NotFound | Denied::NotMember | Denied::InviteNotFound => StatusCode::NOT_FOUND,
+                Denied::Forbidden => StatusCode::FORBIDDEN,
+                Denied::NoUser => StatusCode::UNAUTHORIZED,
+                Denied::Private
+                | Denied::IsOwner
+                | Denied::TooManySpaces
+                | Denied::TooManyMembers
+                | Denied::TooManyInvites
+                | Denied::OwnsSpaces => StatusCode::CONFLICT,
+            },
+            SpaceError::BadName
+            | SpaceError::BadEmail
+            | SpaceError::BadInvite(_)
+            | SpaceError::BadPolicy(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            SpaceError::Store(cause) => return cause.clone().into(),
         };
         Self::new(status, error.code(), sentence(&error.to_string()))
     }

@@ -8,9 +8,20 @@ use axum::response::Response;
 
 use super::answer::{self, PublicUser};
 use super::bearer::Bearer;
+use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
 
+problems!(Problems, [TOKEN]);
+
+/// Shows one's account.
+#[utoipa::path(
+    get,
+    path = "/profile",
+    tag = "accounts",
+    security(("bearer" = [])),
+    responses((status = 200, description = "The account.", body = PublicUser), Problems)
+)]
 pub(super) async fn profile(
     State(state): State<AppState>,
     Bearer(token): Bearer,

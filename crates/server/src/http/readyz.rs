@@ -7,18 +7,28 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use lattice_store::accounts::UserId;
-use serde_json::{Value, json};
 
+use super::healthz::Health;
+use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
 
 /// How long the database may take: less than those who ask commonly wait.
 const MAX_ANSWER_TIME: Duration = Duration::from_secs(2);
 
-pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
+problems!(Problems, [], 503 "not_ready");
+
+/// Says whether requests can be served.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "server",
+    responses((status = 200, description = "They can.", body = Health), Problems)
+)]
+pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Health>, Problem> {
     let answer = tokio::time::timeout(MAX_ANSWER_TIME, state.accounts.user_by_id(UserId([0; 16]))).await;
     match answer {
-        Ok(Ok(_)) => Ok(Json(json!({"status": "ok"}))),
+        Ok(Ok(_)) => Ok(Json(Health::OK)),
         Ok(Err(error)) => {
             tracing::warn!(%error, "not ready: the database does not answer");
             Err(not_ready())

@@ -8,18 +8,32 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use secrecy::SecretString;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::answer;
 use super::json::Json;
+use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
 
-#[derive(Deserialize)]
+/// A refresh token.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RefreshToken {
+    #[schema(value_type = String, example = "lrt_…")]
     refresh_token: SecretString,
 }
 
+problems!(Problems, [BODY], 401 "token_invalid", 401 "token_expired", 401 "session_revoked", 401 "refresh_superseded", 401 "refresh_reused", 503 "busy", 503 "closing");
+
+/// Exchanges a refresh token.
+#[utoipa::path(
+    post,
+    path = "/auth/refresh",
+    tag = "accounts",
+    request_body = RefreshToken,
+    responses((status = 200, description = "Tokens.", body = answer::SessionAnswer), Problems)
+)]
 pub(super) async fn refresh(
     State(state): State<AppState>,
     Json(RefreshToken { refresh_token }): Json<RefreshToken>,

@@ -9,10 +9,22 @@ use axum::response::Response;
 use super::answer;
 use super::client::FromClient;
 use super::json::Json;
+use super::openapi::problems;
 use super::problem::Problem;
 use super::signup::NewAccount;
 use super::state::AppState;
 
+problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "bad_name", 409 "email_taken", 401 "invalid_credentials", 503 "busy", 503 "closing");
+
+/// Makes an account, as deployed clients do.
+#[utoipa::path(
+    post,
+    path = "/register",
+    operation_id = "register_device",
+    tag = "accounts",
+    request_body = NewAccount,
+    responses((status = 200, description = "A device token.", body = answer::RegistrationAnswer), Problems)
+)]
 pub(super) async fn register(
     State(state): State<AppState>,
     FromClient(client): FromClient,
@@ -20,7 +32,7 @@ pub(super) async fn register(
 ) -> Result<Response, Problem> {
     let NewAccount { email, password, full_name } = account;
     let login = state.auth.register_device(&email, password, full_name.as_deref(), client).await?;
-    Ok(answer::device(&login, true))
+    Ok(answer::registration(&login))
 }
 
 #[cfg(test)]

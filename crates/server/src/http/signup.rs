@@ -7,23 +7,36 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use secrecy::SecretString;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::answer;
 use super::client::FromClient;
 use super::json::Json;
+use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
 
 /// Also what `POST /register` takes.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct NewAccount {
     pub(super) email: String,
+    #[schema(value_type = String, format = Password)]
     pub(super) password: SecretString,
     #[serde(default)]
     pub(super) full_name: Option<String>,
 }
 
+problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "bad_name", 409 "email_taken", 401 "invalid_credentials", 503 "busy", 503 "closing");
+
+/// Makes an account and logs in.
+#[utoipa::path(
+    post,
+    path = "/auth/signup",
+    tag = "accounts",
+    request_body = NewAccount,
+    responses((status = 201, description = "Tokens.", body = answer::SessionAnswer), Problems)
+)]
 pub(super) async fn signup(
     State(state): State<AppState>,
     FromClient(client): FromClient,

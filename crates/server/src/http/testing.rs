@@ -1,18 +1,25 @@
 //! What the tests of the endpoints share: the router on a database in a folder of its own, and a clock that stands still.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use lattice_auth::{AuthService, Keys, PasswordCost, Passwords};
-use lattice_store::spaces::{CommitSink, Committed};
+use lattice_engine::{SpaceId, WriterId};
+use lattice_protocol::id::parse_uuid;
+use lattice_protocol::{Code, EntryId, Incoming, Refused, Spelling};
+use lattice_store::accounts::UserId;
+use lattice_store::directory::Selector;
+use lattice_store::spaces::{CommitSink, Committed, Origin, SpaceStore, Upload};
 use lattice_store::sqlite::{SqliteOptions, SqliteStore};
-use lattice_store::time::{Clock, SystemRandom};
+use lattice_store::time::{Clock, SystemRandom, random_id};
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use utoipa_axum::router::OpenApiRouter;
 
 use super::state::AppState;
+use crate::spaces::{AccessHints, Spaces};
 
 /// Goes when it is told to.
 pub(super) struct TestClock(AtomicI64);
@@ -34,11 +41,40 @@ impl CommitSink for Nobody {
     fn committed(&self, _: Committed) {}
 }
 
+/// Keeps the hints that were given, as text, for tests to look at.
+#[derive(Default)]
+pub(super) struct RecordedHints(Mutex<Vec<String>>);
+
+impl RecordedHints {
+    /// What was told since the last time.
+    pub(super) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().expect("a lock"))
+    }
+}
+
+impl AccessHints for RecordedHints {
+    fn access_changed(&self, space: SpaceId) {
+        self.0.lock().expect("a lock").push(format!("space {}", super::page::uuid(&space.0)));
+    }
+
+    fn user_changed(&self, user: UserId) {
+        self.0.lock().expect("a lock").push(format!("user {user}"));
+    }
+}
+
 pub(super) struct Bench {
     pub(super) clock: Arc<TestClock>,
     pub(super) sqlite: SqliteStore,
+    pub(super) hints: Arc<RecordedHints>,
+    pub(super) spaces: Arc<Spaces>,
     router: axum::Router,
     _folder: tempfile::TempDir,
+}
+
+/// Somebody who is logged in.
+pub(super) struct Person {
+    pub(super) token: String,
+    pub(super) id: String,
 }
 
 pub(super) struct Answer {
@@ -60,15 +96,96 @@ impl Bench {
         let keys = Keys::load_or_create(folder.path(), &SystemRandom).expect("keys");
         let cheap = PasswordCost { memory_kib: 8, passes: 1, lanes: 1 };
         let passwords = Passwords::new(cheap).expect("allowed");
-        let auth = AuthService::new(store.clone(), keys, passwords, clock.clone(), random);
-        let router = super::router(AppState::new(Arc::new(auth), store), axum::Router::new());
-        Self { clock, sqlite, router, _folder: folder }
+        let auth = AuthService::new(store.clone(), keys, passwords, clock.clone(), random.clone());
+        let hints = Arc::new(RecordedHints::default());
+        let spaces = Arc::new(Spaces::new(store.clone(), hints.clone(), clock.clone(), random));
+        let state = AppState::new(Arc::new(auth), store, Arc::clone(&spaces));
+        let router = super::router(state, OpenApiRouter::new());
+        Self { clock, sqlite, hints, spaces, router, _folder: folder }
     }
 
     /// Signs Ann up and says what she was answered.
     pub(super) async fn ann(&self) -> Value {
-        let body = json!({"email": "ann@example.com", "password": "correct horse"});
+        self.sign_up("ann").await
+    }
+
+    async fn sign_up(&self, name: &str) -> Value {
+        let body = json!({"email": format!("{name}@example.com"), "password": "correct horse"});
         self.post("/auth/signup", None, &body).await.is(201)
+    }
+
+    /// Signs somebody up.
+    pub(super) async fn person(&self, name: &str) -> Person {
+        let answer = self.sign_up(name).await;
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        Person { token: text(&answer["token"]), id: text(&answer["user"]["id"]) }
+    }
+
+    /// Logs somebody in again.
+    pub(super) async fn log_in(&self, name: &str) -> Person {
+        let body = json!({"email": format!("{name}@example.com"), "password": "correct horse"});
+        let answer = self.post("/auth/login", None, &body).await.is(200);
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        Person { token: text(&answer["token"]), id: text(&answer["user"]["id"]) }
+    }
+
+    /// A change of somebody that was refused: its id. Its content is `raw`.
+    pub(super) async fn refused(&self, who: &Person, space: &str, raw: &'static str) -> String {
+        let user = UserId::parse(&who.id).expect("an id");
+        let selector =
+            parse_uuid(&space["/spaces/".len()..]).map_or(Selector::Me, |(id, _)| Selector::Id(SpaceId(id)));
+        let access = self.spaces.access(user, selector).await.expect("a space");
+        let origin = Origin {
+            writer: WriterId(random_id(&SystemRandom)),
+            user: user.0,
+            session: [0; 16],
+            address: String::new(),
+            user_agent: String::new(),
+            opened_us: 0,
+        };
+        let id = random_id(&SystemRandom);
+        let refused = Refused {
+            ack: None,
+            id: Some((EntryId(id), Spelling::default())),
+            target: None,
+            code: Code::BadValue,
+            detail: "a test".into(),
+            raw: bytes::Bytes::from_static(raw.as_bytes()),
+        };
+        let incoming = vec![Incoming::Refused(refused)];
+        let upload = Upload { space: access.space, origin: Arc::new(origin), incoming, bytes: raw.len() };
+        let answer = self.sqlite.upload(upload).await.expect("the queue takes it");
+        answer.await.expect("an answer").expect("it is stored");
+        super::page::uuid(&id)
+    }
+
+    /// A space of somebody: its address.
+    pub(super) async fn space(&self, owner: &Person, kind: &str) -> String {
+        let body = json!({"name": "Trips", "kind": kind});
+        let space = self.post("/spaces", Some(&owner.token), &body).await.is(201);
+        format!("/spaces/{}", space["id"].as_str().expect("an id"))
+    }
+
+    /// Makes somebody a member of a space, and forgets the hints of it.
+    pub(super) async fn join(&self, space: &str, owner: &Person, who: &Person, role: &str) {
+        let body = json!({"role": role});
+        let invite = self.post(&format!("{space}/invites"), Some(&owner.token), &body).await.is(201);
+        let body = json!({"token": invite["token"]});
+        self.post("/invites/accept", Some(&who.token), &body).await.is(200);
+        self.hints.take();
+    }
+
+    /// What is answered to who may not see a space, whether there is one or not, must be the same to the byte.
+    pub(super) async fn is_hidden(&self, method: &str, space: &str, rest: &str, who: &Person, body: &Value) {
+        let headers = Self::bearer(Some(&who.token));
+        let unknown = format!("/spaces/{}", UserId(random_id(&SystemRandom)));
+        let mut bodies = Vec::new();
+        for space in [space, &unknown, "/spaces/nonsense", "/spaces/%ff"] {
+            let answer = self.call(method, &format!("{space}{rest}"), &headers, &body.to_string()).await;
+            bodies.push((answer.status, answer.body.to_string()));
+            answer.is_problem(404, "space_not_found");
+        }
+        assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]), "{bodies:?}");
     }
 
     pub(super) fn bearer(token: Option<&str>) -> Vec<(&'static str, String)> {
@@ -81,6 +198,11 @@ impl Bench {
 
     pub(super) async fn post(&self, path: &str, token: Option<&str>, body: &Value) -> Answer {
         self.call("POST", path, &Self::bearer(token), &body.to_string()).await
+    }
+
+    /// A request of somebody with a body.
+    pub(super) async fn ask(&self, who: &Person, method: &str, path: &str, body: &Value) -> Answer {
+        self.call(method, path, &Self::bearer(Some(&who.token)), &body.to_string()).await
     }
 
     pub(super) async fn call(

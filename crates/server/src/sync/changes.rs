@@ -17,6 +17,7 @@ use lattice_protocol::plain::{
 use lattice_protocol::{Code, FrameError, Spelling};
 use lattice_store::time::random_id;
 use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
 
 use super::SyncState;
 use super::handshake::{origin_of, query_value, schema_version, space_name};
@@ -24,13 +25,25 @@ use super::json;
 use super::native::off_thread;
 use super::seat::{self, Ask, MAX_PAGE_ROWS, Refusal, Seat};
 use crate::http::bearer;
+use crate::http::openapi::problems;
 use crate::http::problem::Problem;
 
 /// Longest time that a poll may wait, in seconds: proxies end requests that take much longer.
 const MAX_WAIT_S: u64 = 55;
 
-/// `POST /sync/changes`.
-pub async fn upload(State(state): State<SyncState>, request: Request) -> Result<Response, Problem> {
+problems!(UploadProblems, [TOKEN, SPACE, SYNC], 413 "body_too_large", 413 "too_many_changes");
+
+/// Uploads changes to a space: the JSON dialect's `upload`, over HTTP.
+#[utoipa::path(
+    post,
+    path = "/sync/changes",
+    tag = "sync",
+    security(("bearer" = [])),
+    params(Declared),
+    request_body(content = UploadBody, description = "The changes; those that are refused keep no other from being stored."),
+    responses((status = 200, description = "What became of each, and what the client must hold instead.", body = UploadAnswer), UploadProblems)
+)]
+pub(crate) async fn upload_changes(State(state): State<SyncState>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let token = bearer::header_token(&parts.headers).ok_or_else(Problem::no_token)?;
     let identity = state.auth.authenticate(&token).await?;
@@ -72,6 +85,95 @@ pub async fn upload(State(state): State<SyncState>, request: Request) -> Result<
     Ok(json_answer(encode_upload_answer(awaited.id.as_ref(), None, results, &current)))
 }
 
+/// What a request declares.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documentation")]
+struct Declared {
+    /// The version of the app's schema that the client was built for; the header `Lattice-Schema-Version` says the same.
+    #[param(rename = "schema-version")]
+    schema_version: Option<u64>,
+}
+
+/// What a poll asks for, as it is written.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documentation")]
+struct PollQuery {
+    /// `me`, which is the default, or the id of a space.
+    space: Option<String>,
+    /// The cursor of the last page; without one the state is read from its beginning.
+    #[param(max_length = 128)]
+    cursor: Option<String>,
+    /// Most changes of the page; more than 10,000 are cut to that.
+    #[param(minimum = 1)]
+    limit: Option<u64>,
+    /// Most seconds to wait when there is no change; more than 55 are cut to that.
+    wait: Option<u64>,
+    /// The version of the app's schema that the client was built for; the header `Lattice-Schema-Version` says the same.
+    #[param(rename = "schema-version")]
+    schema_version: Option<u64>,
+}
+
+/// An upload.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "documentation")]
+struct UploadBody {
+    /// What the client calls the upload: a string or an integer.
+    id: Option<serde_json::Value>,
+    /// `me`, which is the default, or the id of a space.
+    space: Option<String>,
+    /// The replica, always the same for it.
+    client_id: Option<String>,
+    /// The changes.
+    changes: Vec<serde_json::Value>,
+}
+
+/// What became of an upload.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documentation")]
+struct UploadAnswer {
+    /// The upload's id as it came.
+    id: Option<serde_json::Value>,
+    /// Always null: a poll says how far the client is.
+    cursor: Option<String>,
+    /// One for each change, in their order.
+    results: Vec<ChangeResult>,
+    /// What the client must hold instead of what it uploaded, to be applied like a page.
+    current: Vec<serde_json::Value>,
+}
+
+/// What became of a change.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documentation")]
+struct ChangeResult {
+    /// The id that it gave, or the one derived for it.
+    id: String,
+    /// `applied`, `merged`, `superseded`, `duplicate`, `ignored` or `rejected`.
+    status: String,
+    /// Why it was rejected.
+    code: Option<String>,
+    /// One sentence for people.
+    detail: Option<String>,
+}
+
+/// A page of changes.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documentation")]
+struct ChangesPage {
+    /// The space, as the request named it.
+    space: String,
+    /// Why the stream starts over, on its first page: `no_cursor`, `unknown_cursor` or `view_changed`.
+    reset: Option<String>,
+    /// The changes, to be applied in their order.
+    changes: Vec<serde_json::Value>,
+    /// Where the client is once it has them.
+    cursor: Option<String>,
+    /// Whether others are waiting.
+    more: bool,
+}
+
 /// What a poll asks for.
 struct Asked {
     space: plain::Space,
@@ -111,8 +213,18 @@ impl Asked {
     }
 }
 
-/// `GET /sync/changes`.
-pub async fn poll(State(state): State<SyncState>, request: Request) -> Result<Response, Problem> {
+problems!(PollProblems, [TOKEN, SPACE, SYNC], 400 "bad_query", 400 "bad_cursor");
+
+/// A page of what is in a space after a cursor; waits for one if there is none.
+#[utoipa::path(
+    get,
+    path = "/sync/changes",
+    tag = "sync",
+    security(("bearer" = [])),
+    params(PollQuery),
+    responses((status = 200, description = "The page.", body = ChangesPage), PollProblems)
+)]
+pub(crate) async fn poll_changes(State(state): State<SyncState>, request: Request) -> Result<Response, Problem> {
     let token = bearer::header_token(request.headers()).ok_or_else(Problem::no_token)?;
     let identity = state.auth.authenticate(&token).await?;
     let asked = Asked::read(request.headers(), request.uri())?;

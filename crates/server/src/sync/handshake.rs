@@ -24,6 +24,7 @@ use crate::http::bearer;
 use crate::http::problem::{Problem, sentence};
 use crate::net::io::SocketIo;
 use crate::net::listen::{PeerAddress, Place};
+use crate::spaces::SpaceError;
 
 /// Declares the version of the app's schema; `?schema-version=` does where no header can be set.
 const SCHEMA_VERSION_HEADER: &str = "lattice-schema-version";
@@ -171,9 +172,7 @@ pub(super) fn schema_version(headers: &HeaderMap, uri: &Uri) -> Result<Option<u6
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::NotFound => {
-                Self::new(StatusCode::NOT_FOUND, refusal.code().as_str(), sentence(&refusal.to_string()))
-            }
+            Refusal::NotFound => SpaceError::NOT_FOUND.into(),
             Refusal::Schema { .. } => {
                 let code = refusal.code().as_str();
                 Self::new(StatusCode::CONFLICT, code, sentence(&refusal.to_string()))

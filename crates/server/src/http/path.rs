@@ -1,0 +1,58 @@
+//! What stands in a route's address: `{space}`, `{user}`, `{invite}`. What cannot be read names nothing, and is answered
+//! like what does not exist.
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+use lattice_engine::SpaceId;
+use lattice_protocol::id::parse_uuid;
+use lattice_store::accounts::UserId;
+use lattice_store::directory::{Denied, InviteId, Selector};
+
+use super::problem::Problem;
+use crate::spaces::SpaceError;
+
+/// `{space}`: `me`, or the id of a space.
+pub(super) struct InSpace(pub(super) Selector);
+/// `{user}`.
+pub(super) struct OfUser(pub(super) UserId);
+/// `{invite}`.
+pub(super) struct OfInvite(pub(super) InviteId);
+
+async fn named<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Option<String> {
+    let all = RawPathParams::from_request_parts(parts, state).await.ok()?;
+    all.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+}
+
+fn id(text: Option<String>) -> Option<[u8; 16]> {
+    parse_uuid(&text?).map(|(bytes, _)| bytes)
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for InSpace {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = named(parts, state, "space").await;
+        if text.as_deref() == Some("me") {
+            return Ok(Self(Selector::Me));
+        }
+        id(text).map(|id| Self(Selector::Id(SpaceId(id)))).ok_or_else(|| SpaceError::NOT_FOUND.into())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfUser {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = id(named(parts, state, "user").await);
+        id.map(|id| Self(UserId(id))).ok_or_else(|| SpaceError::from(Denied::NotMember).into())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfInvite {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = id(named(parts, state, "invite").await);
+        id.map(|id| Self(InviteId(id))).ok_or_else(|| SpaceError::NO_INVITE.into())
+    }
+}
