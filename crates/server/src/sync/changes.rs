@@ -43,7 +43,10 @@ problems!(UploadProblems, [TOKEN, SPACE, SYNC], 413 "body_too_large", 413 "too_m
     request_body(content = UploadBody, description = "The changes; those that are refused keep no other from being stored."),
     responses((status = 200, description = "What became of each, and what the client must hold instead.", body = UploadAnswer), UploadProblems)
 )]
-pub(crate) async fn upload_changes(State(state): State<SyncState>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn upload_changes(
+    State(state): State<SyncState>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let token = bearer::header_token(&parts.headers).ok_or_else(Problem::no_token)?;
     let identity = state.auth.authenticate(&token).await?;
@@ -224,7 +227,10 @@ problems!(PollProblems, [TOKEN, SPACE, SYNC], 400 "bad_query", 400 "bad_cursor")
     params(PollQuery),
     responses((status = 200, description = "The page.", body = ChangesPage), PollProblems)
 )]
-pub(crate) async fn poll_changes(State(state): State<SyncState>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn poll_changes(
+    State(state): State<SyncState>,
+    request: Request,
+) -> Result<Response, Problem> {
     let token = bearer::header_token(request.headers()).ok_or_else(Problem::no_token)?;
     let identity = state.auth.authenticate(&token).await?;
     let asked = Asked::read(request.headers(), request.uri())?;
