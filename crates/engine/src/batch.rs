@@ -314,12 +314,14 @@ impl<'a> Batch<'a> {
         }
         // A minted id is our own word coming back: clients relay between processes.
         if receipt.is_some() || change.id.is_minted() {
-            let wanted = match receipt {
-                Some(Receipt { refused: true, .. }) => Some(Wanted::Refused),
-                _ => self.repeat(&reference, &change),
+            let (verdict, wanted) = match receipt {
+                Some(Receipt { refused: true, .. }) => {
+                    (Verdict::Rejected(Code::RefusedBefore), Some(Wanted::Refused))
+                }
+                _ => (Verdict::Duplicate, self.repeat(&reference, &change)),
             };
             let pair = self.pair_of(&change);
-            self.answer(ack, Verdict::Duplicate, change.table, change.row, wanted, pair);
+            self.answer(ack, verdict, change.table, change.row, wanted, pair);
             return;
         }
         let latest = arrival.saturating_add(self.context.max_skew_us);

@@ -90,6 +90,8 @@ codes! {
     TooManyDeletes = "too_many_deletes",
     /// The space is archived and takes no changes.
     SpaceArchived = "space_archived",
+    /// The change was refused when it was received first; what refused it may have changed since, its fate has not.
+    RefusedBefore = "refused_before",
     /// The server failed; the change was not stored and may be sent again.
     Internal = "internal",
 }

@@ -297,6 +297,7 @@ pub(in crate::sync) fn sentence(code: Code) -> &'static str {
         Code::TableNotAllowed => "the policy does not name the table, and permits no others",
         Code::TooManyDeletes => "the upload deletes more rows than the policy permits",
         Code::SpaceArchived => "the space is archived and takes no changes",
+        Code::RefusedBefore => "the change was refused when it was received first",
         Code::LinkIncomplete => "a link row names both ends",
         Code::LinkImmutable => "the ends of a link row do not change",
         Code::SpaceFull => "the space takes no more changes",
