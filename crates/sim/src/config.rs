@@ -117,6 +117,7 @@ impl Config {
                 page_bytes: *rng.pick(&[1, 300, 1 << 20, 1 << 20]),
                 frame_entries: *rng.pick(&[1, 2, 1_000]),
                 ring_commits: *rng.pick(&[0, 1, 4, 1_000, 1_000]),
+                generation_items: 1,
             },
             rules,
             schema: Arc::new(schema),

@@ -18,6 +18,9 @@ use crate::world::World;
 /// Most clients of a history, copies included.
 const MAX_CLIENTS: usize = 6;
 
+/// Items after which what was committed is settled. Few, so that it happens often, also in the middle of histories.
+const GENERATION_ITEMS: [usize; 6] = [1, 2, 7, 20, 60, 200];
+
 /// Why a history is wrong.
 pub type Problem = String;
 
@@ -73,7 +76,9 @@ pub(crate) use note;
 /// Runs the history of a seed. Returns its trace, which is empty unless asked for, and how it ended.
 pub fn run(world: &mut World, seed: u64, trace: bool) -> (Vec<String>, Result<Summary, Problem>) {
     let mut rng = Rng::new(seed);
-    let config = Config::draw(&mut rng);
+    let mut config = Config::draw(&mut rng);
+    // Drawn apart: it decides when the server writes what, and must not change what else happens.
+    config.limits.generation_items = *Rng::new(!seed).pick(&GENERATION_ITEMS);
     let mut made = Vec::new();
     for _ in 0..config.spaces {
         match world.make_space(&mut rng, config.rules.clone()) {
@@ -81,7 +86,10 @@ pub fn run(world: &mut World, seed: u64, trace: bool) -> (Vec<String>, Result<Su
             Err(error) => return (Vec::new(), Err(error.to_string())),
         }
     }
-    let server = Server::new(made, config.limits.clone());
+    let server = match Server::new(world, made, config.limits.clone()) {
+        Ok(server) => server,
+        Err(error) => return (Vec::new(), Err(error.to_string())),
+    };
     let mut history = History {
         world,
         rng,
@@ -204,7 +212,7 @@ impl History<'_> {
             }
             8 => {
                 note!(self, "the server dies");
-                self.server.crash();
+                self.server.crash(self.world).map_err(broken)?;
                 self.clients.iter_mut().for_each(|client| client.connection = None);
             }
             9 => self.die(client)?,
@@ -347,7 +355,8 @@ impl History<'_> {
         let space = it.space;
         for id in received.acked {
             let live = self.server.space(space);
-            let receipt = spaces::receipt(self.world.connection(), live.no, id).map_err(broken)?;
+            let receipt =
+                spaces::receipt(self.world.connection(), &self.server.view(), live.no, id).map_err(broken)?;
             if receipt.is_none() && !id.is_minted() {
                 return Err(format!("{id} was acknowledged and is not stored"));
             }

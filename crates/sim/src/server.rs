@@ -16,7 +16,7 @@ use lattice_protocol::native::{AckId, AuditLogFrame, ClientFrame, decode, encode
 use lattice_protocol::{EntryId, Incoming, Outgoing, limits};
 use lattice_store::StoreError;
 use lattice_store::spaces::{Origin, Space, Upload};
-use lattice_store::sqlite::{Group, spaces};
+use lattice_store::sqlite::{Group, RecentLimits, View, spaces};
 
 use crate::rng::Rng;
 use crate::world::World;
@@ -38,6 +38,8 @@ pub struct Limits {
     pub frame_entries: usize,
     /// Most commits of a ring.
     pub ring_commits: usize,
+    /// Most items that are settled at once.
+    pub generation_items: usize,
 }
 
 /// What goes wrong around a commit.
@@ -123,11 +125,13 @@ pub struct Server {
 
 impl Server {
     /// A server for these spaces.
-    #[must_use]
-    pub fn new(spaces: Vec<Arc<Space>>, limits: Limits) -> Self {
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn new(world: &World, spaces: Vec<Arc<Space>>, limits: Limits) -> Result<Self, StoreError> {
         let live = |space| Live { space, ring: Ring::new(usize::MAX, limits.ring_commits), head: 0 };
-        Self {
-            group: Group::new(MAX_SKEW_US),
+        Ok(Self {
+            group: open_group(world, &limits)?,
             spaces: spaces.into_iter().map(live).collect(),
             limits,
             peers: BTreeMap::new(),
@@ -135,7 +139,13 @@ impl Server {
             violations: Vec::new(),
             pulls: 0,
             changes: 0,
-        }
+        })
+    }
+
+    /// What is committed and not settled yet.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.group.view()
     }
 
     /// A space by its index.
@@ -177,11 +187,11 @@ impl Server {
             None => None,
             Some((id, _)) => match live.space.minter.verify(id) {
                 Some(cursor) => Some(cursor),
-                None => spaces::receipt(world.connection(), live.space.no, id)?
+                None => spaces::receipt(world.connection(), &self.group.view(), live.space.no, id)?
                     .map(|receipt| Cursor::complete(receipt.seq)),
             },
         };
-        live.head = live.head.max(spaces::head(world.connection(), live.space.no)?.seq);
+        live.head = live.head.max(spaces::head(world.connection(), &self.group.view(), live.space.no)?.seq);
         let origin = Origin {
             writer,
             user: world.owner(live.space.no)?,
@@ -214,14 +224,18 @@ impl Server {
         self.peers.remove(&no);
     }
 
-    /// The process dies: what was not committed is gone.
-    pub fn crash(&mut self) {
+    /// The process dies: what was not committed is gone, and what was in memory is read again.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn crash(&mut self, world: &World) -> Result<(), StoreError> {
         self.peers.clear();
-        self.group = Group::new(MAX_SKEW_US);
+        self.group = open_group(world, &self.limits)?;
         for live in &mut self.spaces {
             live.ring = Ring::new(usize::MAX, self.limits.ring_commits);
             live.head = 0;
         }
+        Ok(())
     }
 
     /// The network hands over the oldest frame of a client.
@@ -301,19 +315,19 @@ impl Server {
         if fault == Fault::CrashBefore {
             db.prepare_cached("ROLLBACK")?.execute([])?;
             self.group.ended(false);
-            self.crash();
+            self.crash(world)?;
             return Ok(Report::default());
         }
-        let stored = self.group.store_heads(db);
-        if stored.is_err() {
+        let settled = self.group.settle(db);
+        if settled.is_err() {
             db.prepare_cached("ROLLBACK")?.execute([])?;
             self.group.ended(false);
-            stored?;
+            settled?;
         }
         db.prepare_cached("COMMIT")?.execute([])?;
         self.group.ended(true);
         if fault == Fault::CrashAfter {
-            self.crash();
+            self.crash(world)?;
             return Ok(Report { stored: results.len(), failed: Vec::new() });
         }
         if rng.chance(10) {
@@ -418,7 +432,7 @@ impl Server {
         }
         self.pulls += 1;
         let request = peer.stream.pull_request(self.limits.page_rows, self.limits.page_bytes);
-        let data = spaces::pull(world.connection(), live.space.no, &request)?;
+        let data = spaces::pull(world.connection(), &self.group.view(), live.space.no, &request)?;
         if rng.chance(25) {
             peer.reading = Some((request, data)); // others go on while the answer is under way
         } else {
@@ -457,6 +471,11 @@ impl Peer {
         self.down.clear();
         self.up.truncate(rng.between(0, self.up.len()));
     }
+}
+
+fn open_group(world: &World, limits: &Limits) -> Result<Group, StoreError> {
+    let recent = RecentLimits { max_generation_items: limits.generation_items, ..RecentLimits::default() };
+    Group::open(world.connection(), MAX_SKEW_US, recent)
 }
 
 fn send(peer: &mut Peer, entries: &[Outgoing], frame_entries: usize) {

@@ -80,10 +80,10 @@ impl History<'_> {
     pub(crate) fn compare(&mut self) -> Result<(), Problem> {
         let everything =
             PullRequest { after: 0, max_rows: usize::MAX, max_bytes: usize::MAX, corrections: Vec::new() };
-        let db = self.world.connection();
+        let (db, recent) = (self.world.connection(), self.server.view());
         for space in 0..self.config.spaces {
             let no = self.server.space(space).no;
-            let truth = spaces::pull(db, no, &everything).map_err(broken)?;
+            let truth = spaces::pull(db, &recent, no, &everything).map_err(broken)?;
             for (number, client) in
                 self.clients.iter().enumerate().filter(|(_, client)| client.space == space)
             {
@@ -96,13 +96,13 @@ impl History<'_> {
                 }
                 compare(&client.db, &truth.rows).map_err(|problem| format!("client {number}: {problem}"))?;
             }
-            let head = spaces::head(db, no).map_err(broken)?.seq;
-            let log = spaces::audit(db, no, 0, usize::MAX >> 1).map_err(broken)?;
+            let head = spaces::head(db, &recent, no).map_err(broken)?.seq;
+            let log = spaces::audit(db, &recent, no, 0, usize::MAX >> 1).map_err(broken)?;
             audit::check(&log, head, &truth.rows)?;
         }
         for (space, id) in &self.acked {
             let live = self.server.space(*space);
-            let kept = spaces::receipt(db, live.no, *id).map_err(broken)?.is_some();
+            let kept = spaces::receipt(db, &recent, live.no, *id).map_err(broken)?.is_some();
             if !kept && !id.is_minted() {
                 return Err(format!("{id} was acknowledged and is lost"));
             }

@@ -107,7 +107,8 @@ fn open() -> Result<Connection, StoreError> {
     prepare(&mut connection, &Fixed).map_err(|error| StoreError::Database(error.to_string()))?;
     connection.execute_batch(
         "CREATE TEMP TABLE poison (id BLOB PRIMARY KEY) WITHOUT ROWID;
-         CREATE TEMP TRIGGER fails BEFORE INSERT ON main.entry WHEN NEW.id IN (SELECT id FROM temp.poison)
+         CREATE TEMP TRIGGER fails BEFORE INSERT ON main.block
+         WHEN EXISTS (SELECT 1 FROM temp.poison WHERE instr(NEW.content, id) > 0)
          BEGIN SELECT RAISE(ABORT, 'this entry cannot be stored'); END;",
     )?;
     Ok(connection)

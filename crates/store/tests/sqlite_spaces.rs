@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lattice_store::conformance::{self, RecordingSink};
 use lattice_store::spaces::SpaceStore;
-use lattice_store::sqlite::{OpenError, SqliteOptions, SqliteStore};
+use lattice_store::sqlite::{OpenError, RecentLimits, SqliteOptions, SqliteStore};
 use lattice_store::time::{SystemClock, SystemRandom};
 
 fn open(path: &Path, sink: &Arc<RecordingSink>) -> Result<SqliteStore, OpenError> {
@@ -21,6 +21,22 @@ async fn sqlite_passes_the_conformance_suite_of_spaces() {
     conformance::spaces(Arc::new(store.clone()), &sink).await;
     store.close().await;
     conformance::closed(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_passes_with_small_generations_as_well() {
+    for max_generation_items in [1, 7, 100] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sink = Arc::new(RecordingSink::default());
+        let recent = RecentLimits { max_generation_items, ..RecentLimits::default() };
+        let options = SqliteOptions { recent, ..SqliteOptions::default() };
+        let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+        let path = folder.path().join("a.db");
+        let store = SqliteStore::open(&path, options, Arc::clone(&sink) as _, clock, random);
+        let store = store.expect("it opens");
+        conformance::spaces(Arc::new(store.clone()), &sink).await;
+        store.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

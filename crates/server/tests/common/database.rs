@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use lattice_engine::Verdict;
+use lattice_protocol::EntryId;
+use lattice_store::spaces::AuditLine;
+use lattice_store::sqlite::{Group, RecentLimits, spaces};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::server::TestServer;
 
@@ -13,20 +17,42 @@ pub fn open(server: &TestServer) -> Connection {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the database opens")
 }
 
+/// The audit log of a space, as one snapshot has it.
+fn audit(connection: &Connection, space: u32) -> Vec<AuditLine> {
+    let snapshot = connection.unchecked_transaction().expect("a snapshot");
+    let group = Group::open(&snapshot, 0, RecentLimits::default()).expect("the log");
+    spaces::audit(&snapshot, &group.view(), space, 0, usize::MAX >> 1).expect("the audit log")
+}
+
+fn space_numbers(connection: &Connection) -> Vec<u32> {
+    let mut statement = connection.prepare("SELECT no FROM space").expect("the spaces");
+    let numbers = statement.query_map([], |row| row.get(0)).expect("the spaces");
+    numbers.collect::<Result<_, _>>().expect("their numbers")
+}
+
 /// Ids of all entries in the audit log of a user, a UUID.
 pub fn audit_ids(connection: &Connection, user: &str) -> BTreeSet<[u8; 16]> {
-    let sql = "SELECT entry.id FROM entry JOIN space ON space.no = entry.space WHERE hex(space.owner) = ?1";
+    let sql = "SELECT no FROM space WHERE hex(owner) = ?1";
     let owner = user.replace('-', "").to_ascii_uppercase();
-    let mut statement = connection.prepare(sql).expect("the audit log");
-    let ids = statement.query_map([owner], |row| row.get(0)).expect("the audit log");
-    ids.collect::<Result<_, _>>().expect("ids of 16 bytes")
+    let space = connection.query_row(sql, [owner], |row| row.get(0)).optional().expect("the spaces");
+    let lines = space.map(|space| audit(connection, space)).unwrap_or_default();
+    lines.iter().map(|line| line.record.id.0).collect()
 }
 
 /// The verdict on an entry.
 pub fn verdict(connection: &Connection, id: &str) -> Option<String> {
-    let sql = "SELECT verdict FROM entry WHERE hex(id) = ?1";
-    let id = id.replace('-', "").to_ascii_uppercase();
-    connection.query_row(sql, [id], |row| row.get(0)).ok()
+    let (id, _) = EntryId::parse(id)?;
+    let mut lines = space_numbers(connection).into_iter().flat_map(|space| audit(connection, space));
+    let line = lines.find(|line| line.record.id == id)?;
+    Some(match line.record.verdict {
+        Verdict::Rejected(code) => format!("rejected:{code}"),
+        verdict => format!("{verdict:?}").to_lowercase(),
+    })
+}
+
+/// How many lines the audit log has in all.
+pub fn entries(connection: &Connection) -> usize {
+    space_numbers(connection).into_iter().map(|space| audit(connection, space).len()).sum()
 }
 
 /// Checks a copy of the database, as a crash has left it: the server itself is to recover the original.

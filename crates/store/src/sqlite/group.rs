@@ -7,7 +7,9 @@ use lattice_engine::mutation::Mutation;
 use lattice_engine::{Access, Batch, Context, Effects, SpaceHead};
 use rusqlite::Connection;
 
-use super::{directory, spaces};
+use super::recent::{BlockNo, Recent, RecentLimits, View};
+use super::settle::Settler;
+use super::{directory, log, spaces};
 use crate::StoreError;
 use crate::directory::AccessRecord;
 use crate::spaces::Upload;
@@ -23,11 +25,11 @@ struct Heads {
 }
 
 impl Heads {
-    fn get(&mut self, connection: &Connection, space: u32) -> Result<SpaceHead, StoreError> {
+    fn get(&mut self, connection: &Connection, recent: &View, space: u32) -> Result<SpaceHead, StoreError> {
         if let Some(head) = self.changed.get(&space).or_else(|| self.committed.get(&space)) {
             return Ok(*head);
         }
-        let head = spaces::head(connection, space)?;
+        let head = spaces::head(connection, recent, space)?;
         self.committed.insert(space, head);
         Ok(head)
     }
@@ -40,6 +42,13 @@ pub struct Group {
     /// What users may do in spaces, as of the last write that was no upload.
     access: HashMap<(u32, [u8; 16]), Arc<AccessRecord>>,
     max_skew_us: i64,
+    recent: Arc<Recent>,
+    settler: Settler,
+    /// The last block of the log, as of the last commit and with what was appended since.
+    committed_block: BlockNo,
+    last_block: BlockNo,
+    /// Items of the current generation when the transaction began.
+    items_before: usize,
 }
 
 /// Writers that are remembered as stored; forgetting one costs an insert that does nothing.
@@ -48,10 +57,35 @@ const MAX_KNOWN_WRITERS: usize = 100_000;
 const MAX_CACHED_ACCESS: usize = 100_000;
 
 impl Group {
-    /// Starts with nothing cached. `max_skew_us`: how far in the future a timestamp may be.
+    /// Starts with what the log holds and the tables do not. `max_skew_us`: how far in the future a timestamp may be.
+    ///
+    /// # Errors
+    /// What the database says, or that the log cannot be read.
+    pub fn open(connection: &Connection, max_skew_us: i64, limits: RecentLimits) -> Result<Self, StoreError> {
+        let recent = log::reload(connection, limits)?;
+        let last_block = recent.published();
+        Ok(Self {
+            heads: Heads::default(),
+            known_writers: HashSet::new(),
+            access: HashMap::new(),
+            max_skew_us,
+            recent: Arc::new(recent),
+            settler: Settler::default(),
+            committed_block: last_block,
+            last_block,
+            items_before: 0,
+        })
+    }
+
+    /// What is committed and not settled yet.
+    pub(super) fn recent(&self) -> &Arc<Recent> {
+        &self.recent
+    }
+
+    /// What is committed and not settled yet, for reads on the writing connection between two groups.
     #[must_use]
-    pub fn new(max_skew_us: i64) -> Self {
-        Self { heads: Heads::default(), known_writers: HashSet::new(), access: HashMap::new(), max_skew_us }
+    pub fn view(&self) -> View {
+        self.recent.published_view()
     }
 
     /// Something was written that may decide what users may do.
@@ -78,6 +112,7 @@ impl Group {
     /// A transaction has begun.
     pub fn begin(&mut self) {
         self.heads.changed.clear();
+        self.items_before = self.recent.current_items();
         if self.heads.committed.len() > MAX_CACHED_HEADS {
             self.heads.committed.clear();
         }
@@ -101,7 +136,8 @@ impl Group {
     ) -> Result<Effects, StoreError> {
         let no = upload.space.no;
         let record = self.access(connection, no, upload.origin.user)?;
-        let before = self.heads.get(connection, no)?;
+        let (recent, last_block) = (self.recent.staged(), self.last_block);
+        let before = self.heads.get(connection, &recent, no)?;
         let result = in_savepoint(connection, || {
             let context = Context {
                 writer: upload.origin.writer,
@@ -125,38 +161,55 @@ impl Group {
                 if needs.is_empty() {
                     break;
                 }
-                spaces::supply(connection, no, &needs, &mut batch)?;
+                spaces::supply(connection, &recent, no, &needs, &mut batch)?;
             }
             let effects = batch.finish(before).map_err(|_| StoreError::SpaceFull)?;
             if !self.known_writers.contains(&upload.origin.writer.0) {
                 spaces::store_writer(connection, &upload.origin)?;
             }
-            spaces::store(connection, no, upload.origin.writer, &effects)?;
-            Ok(effects)
+            let writer = upload.origin.writer;
+            directory::refusals::store(connection, no, writer, &effects.log)?;
+            let appended = log::append(connection, &self.recent, last_block, no, writer, &effects)?;
+            Ok((effects, appended))
         });
-        if let Ok(effects) = &result {
-            self.known_writers.insert(upload.origin.writer.0);
-            self.heads.changed.insert(no, effects.head);
+        match result {
+            Ok((effects, appended)) => {
+                self.known_writers.insert(upload.origin.writer.0);
+                self.heads.changed.insert(no, effects.head);
+                self.last_block = appended;
+                Ok(effects)
+            }
+            Err(error) => {
+                if !Mutation::NoSavepoint.is_active() {
+                    self.recent.take_back(last_block + 1);
+                }
+                Err(error)
+            }
         }
-        result
     }
 
-    /// Stores the counters that the group changed; the last thing before the commit.
+    /// Settles some of what earlier groups brought; the last thing before the commit.
     ///
     /// # Errors
     /// What the database says.
-    pub fn store_heads(&self, connection: &Connection) -> Result<(), StoreError> {
-        self.heads.changed.iter().try_for_each(|(space, head)| spaces::set_head(connection, *space, *head))
+    pub fn settle(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let new_items = self.recent.current_items().saturating_sub(self.items_before);
+        self.settler.step(connection, self.recent.oldest(), new_items)
     }
 
     /// The transaction has ended. After a failure nothing that was cached can be trusted.
     pub fn ended(&mut self, committed: bool) {
+        let settled = self.settler.ended(committed);
         if committed {
             self.heads.committed.extend(self.heads.changed.drain());
+            self.committed_block = self.last_block;
+            self.recent.publish(self.last_block, settled);
         } else {
             self.heads = Heads::default();
             self.known_writers.clear();
             self.access.clear();
+            self.last_block = self.committed_block;
+            self.recent.take_back(self.committed_block + 1);
         }
     }
 }

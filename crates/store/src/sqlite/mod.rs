@@ -1,12 +1,21 @@
 //! The SQLite backend: one file, one writer thread with group commit, readers apart.
 
 mod accounts;
+mod audit;
+mod block;
 pub mod directory;
 mod group;
+mod keys;
+mod log;
 mod open;
+mod page;
 mod readers;
+mod recent;
+mod settle;
 mod space_store;
 pub mod spaces;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod version;
 mod wal;
@@ -28,6 +37,7 @@ use crate::time::{Clock, Random};
 
 pub use group::Group;
 pub use open::{Identity, OpenError, open_connection, prepare};
+pub use recent::{RecentLimits, View};
 
 use readers::Readers;
 use writer::{Call, Job};
@@ -41,11 +51,18 @@ pub struct SqliteOptions {
     pub readers: usize,
     /// Merge rules of spaces made from now on.
     pub new_space_rules: Rules,
+    /// How much is kept in memory before it is settled.
+    pub recent: RecentLimits,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { max_skew_us: 5 * 60 * 1_000_000, readers: 4, new_space_rules: Rules::default() }
+        Self {
+            max_skew_us: 5 * 60 * 1_000_000,
+            readers: 4,
+            new_space_rules: Rules::default(),
+            recent: RecentLimits::default(),
+        }
     }
 }
 
@@ -87,9 +104,9 @@ impl SqliteStore {
         let lock = open::lock(path)?;
         let mut connection = open_connection(path)?;
         let identity = prepare(&mut connection, &*random)?;
-        let readers = Readers::open(path, options.readers.max(1))?;
+        let group = Group::open(&connection, options.max_skew_us, options.recent)?;
+        let readers = Readers::open(path, options.readers.max(1), Arc::clone(group.recent()))?;
         let (jobs, waiting) = mpsc::channel(MAX_WAITING_JOBS);
-        let group = Group::new(options.max_skew_us);
         let thread = writer::spawn(connection, path, group, sink, Arc::clone(&clock), waiting)?;
         let inner = Inner {
             jobs,
@@ -133,6 +150,14 @@ impl SqliteStore {
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.inner.readers.run(read).await
+    }
+
+    /// Runs reads of spaces in one snapshot, which takes in what is not settled yet.
+    async fn read_spaces<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection, &View) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.inner.readers.run_with_recent(read).await
     }
 
     /// Waits until everything that was submitted is durable, and closes the file. Later calls answer

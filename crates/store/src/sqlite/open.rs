@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use crate::StoreError;
 use crate::time::Random;
 
-mod migrations {
+pub(super) mod migrations {
     refinery::embed_migrations!("src/sqlite/migrations");
 }
 

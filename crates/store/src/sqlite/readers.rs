@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::Semaphore;
 
+use super::log;
 use super::open::{OpenError, open_reader};
+use super::recent::{Recent, View};
 use crate::StoreError;
 
 /// Page cache of each reading connection, in KiB. Small: the operating system caches the file as well.
@@ -14,15 +16,17 @@ const READER_CACHE_KIB: i32 = 2 << 10;
 
 pub(super) struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
+    recent: Arc<Recent>,
     places: Arc<Semaphore>,
     count: usize,
 }
 
 impl Readers {
-    pub(super) fn open(path: &Path, count: usize) -> Result<Self, OpenError> {
+    pub(super) fn open(path: &Path, count: usize, recent: Arc<Recent>) -> Result<Self, OpenError> {
         let idle: Vec<Connection> =
             (0..count).map(|_| open_reader(path, READER_CACHE_KIB)).collect::<Result<_, _>>()?;
-        Ok(Self { idle: Arc::new(Mutex::new(idle)), places: Arc::new(Semaphore::new(count)), count })
+        let places = Arc::new(Semaphore::new(count));
+        Ok(Self { idle: Arc::new(Mutex::new(idle)), recent, places, count })
     }
 
     /// Waits for reads that are under way and closes the connections. Later reads answer [`StoreError::Closed`].
@@ -41,18 +45,45 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.on_connection(move |connection| snapshot(connection, read)).await
+    }
+
+    /// Runs `read` in one snapshot, together with what is not settled in it.
+    pub(super) async fn run_with_recent<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection, &View) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let recent = Arc::clone(&self.recent);
+        let read = move |connection: &Connection| snapshot_with_recent(connection, &recent, read);
+        self.on_connection(move |connection| snapshot(connection, read)).await
+    }
+
+    async fn on_connection<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let idle = Arc::clone(&self.idle);
-        let work = move || {
+        let on_thread = move || {
             let taken = idle.lock().map_err(|_| StoreError::Closed)?.pop();
             let mut connection = taken.ok_or(StoreError::Closed)?;
-            let result = snapshot(&mut connection, read);
+            let result = work(&mut connection);
             idle.lock().map_err(|_| StoreError::Closed)?.push(connection);
             drop(place);
             result
         };
-        tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)?
+        tokio::task::spawn_blocking(on_thread).await.map_err(|_| StoreError::Closed)?
     }
+}
+
+/// A snapshot begins with its first read, so that is made under the view's lock.
+fn snapshot_with_recent<T>(
+    connection: &Connection,
+    recent: &Recent,
+    read: impl FnOnce(&Connection, &View) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let ((), view) = recent.view(|| log::settled(connection).map(|_| ()))?;
+    read(connection, &view)
 }
 
 fn snapshot<T>(

@@ -74,7 +74,7 @@ impl SpaceStore for SqliteStore {
         request: &'a PullRequest,
     ) -> BoxFuture<'a, Result<PullData, StoreError>> {
         let (no, request) = (space.no, request.clone());
-        Box::pin(self.read(move |connection| spaces::pull(connection, no, &request)))
+        Box::pin(self.read_spaces(move |connection, recent| spaces::pull(connection, recent, no, &request)))
     }
 
     fn receipt<'a>(
@@ -83,12 +83,12 @@ impl SpaceStore for SqliteStore {
         id: EntryId,
     ) -> BoxFuture<'a, Result<Option<Receipt>, StoreError>> {
         let no = space.no;
-        Box::pin(self.read(move |connection| spaces::receipt(connection, no, id)))
+        Box::pin(self.read_spaces(move |connection, recent| spaces::receipt(connection, recent, no, id)))
     }
 
     fn head<'a>(&'a self, space: &'a Space) -> BoxFuture<'a, Result<SpaceHead, StoreError>> {
         let no = space.no;
-        Box::pin(self.read(move |connection| spaces::head(connection, no)))
+        Box::pin(self.read_spaces(move |connection, recent| spaces::head(connection, recent, no)))
     }
 
     fn audit<'a>(
@@ -98,6 +98,10 @@ impl SpaceStore for SqliteStore {
         max_lines: usize,
     ) -> BoxFuture<'a, Result<Vec<AuditLine>, StoreError>> {
         let no = space.no;
-        Box::pin(self.read(move |connection| spaces::audit(connection, no, after, max_lines)))
+        Box::pin(
+            self.read_spaces(move |connection, recent| {
+                spaces::audit(connection, recent, no, after, max_lines)
+            }),
+        )
     }
 }

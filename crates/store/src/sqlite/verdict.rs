@@ -1,21 +1,9 @@
-//! How verdicts are stored: by their stable names.
+//! How verdicts were stored, with each line of the audit log, before there were blocks: by their stable names.
 
 use lattice_engine::Verdict;
 use lattice_protocol::Code;
 
-/// The stored form: `applied`, …, or `rejected:` and the code.
-pub(crate) fn to_text(verdict: Verdict) -> std::borrow::Cow<'static, str> {
-    match verdict {
-        Verdict::Applied => "applied".into(),
-        Verdict::Merged => "merged".into(),
-        Verdict::Superseded => "superseded".into(),
-        Verdict::Duplicate => "duplicate".into(),
-        Verdict::Ignored => "ignored".into(),
-        Verdict::Rejected(code) => format!("{REJECTED}{code}").into(),
-    }
-}
-
-/// Reads the stored form.
+/// Reads the stored form: `applied`, …, or `rejected:` and the code.
 pub(crate) fn from_text(text: &str) -> Option<Verdict> {
     Some(match text {
         "applied" => Verdict::Applied,
@@ -28,4 +16,4 @@ pub(crate) fn from_text(text: &str) -> Option<Verdict> {
 }
 
 /// Prefix of the verdicts of refused changes.
-pub(crate) const REJECTED: &str = "rejected:";
+const REJECTED: &str = "rejected:";

@@ -6,7 +6,9 @@ use rusqlite::{Connection, params};
 use super::seen;
 use crate::accounts::UserId;
 use crate::directory::{Answer, Page, RefusalCursor, RefusalsOf, RefusedChange};
-use crate::{StoreError, sqlite};
+use crate::StoreError;
+use crate::sqlite::recent::View;
+use crate::sqlite::spaces::audit;
 
 /// Changes of one page hold at most this many bytes, and one change more: an entry can be as large as a frame.
 const MAX_PAGE_BYTES: usize = 1 << 20;
@@ -70,6 +72,7 @@ pub(super) const OF_SPACE: &str = "SELECT r.arrived_us, r.id, r.space, s.id, r.s
 /// Refused changes with their lines of the audit log, the last that arrived first.
 pub(super) fn list(
     connection: &Connection,
+    recent: &View,
     of: RefusalsOf,
     before: Option<RefusalCursor>,
     limit: u32,
@@ -98,7 +101,7 @@ pub(super) fn list(
             break;
         }
         last = Some(line.cursor);
-        let found = sqlite::spaces::audit(connection, line.space_no, line.seq.saturating_sub(1), 1)?;
+        let found = audit(connection, recent, line.space_no, line.seq.saturating_sub(1), 1)?;
         let found = found.into_iter().find(|found| found.record.seq == line.seq);
         if let Some(found) = found {
             bytes += found.record.raw.len();

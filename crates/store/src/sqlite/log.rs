@@ -1,0 +1,131 @@
+//! The log of blocks: appended to by uploads, read when the database is opened and by the audit.
+
+use bytes::Bytes;
+use lattice_engine::{Effects, Receipt, Row, RowRef, Seq, Verdict, WriterId};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::block::{self, Block, StoredRow};
+use super::recent::{BlockNo, Recent, RecentLimits};
+use super::spaces::corrupt;
+use crate::StoreError;
+
+/// Up to which block everything is settled. As the first read of a transaction it begins the snapshot.
+pub(super) fn settled(connection: &Connection) -> Result<BlockNo, StoreError> {
+    Ok(connection.prepare_cached("SELECT upto FROM settled")?.query_row([], |row| row.get(0))?)
+}
+
+/// Everything up to this block is settled.
+pub(super) fn set_settled(connection: &Connection, upto: BlockNo) -> Result<(), StoreError> {
+    connection.prepare_cached("UPDATE settled SET upto = ?1")?.execute([upto])?;
+    Ok(())
+}
+
+/// Stages what an upload does and appends it to the log after block `last`. Answers the last block of it.
+pub(super) fn append(
+    connection: &Connection,
+    recent: &Recent,
+    last: BlockNo,
+    space: u32,
+    writer: WriterId,
+    effects: &Effects,
+) -> Result<BlockNo, StoreError> {
+    if effects.log.is_empty() && effects.rows.is_empty() && effects.pairs.is_empty() {
+        return Ok(last);
+    }
+    let states = encode_rows(effects);
+    let parts = block::encode(space, writer, effects, &states);
+    let upto = last + parts.len() as BlockNo;
+    recent.stage(space, effects.before, upto, |staging| {
+        staging.head(effects.head);
+        for record in &effects.log {
+            let refused = matches!(record.verdict, Verdict::Rejected(_));
+            staging.receipt(record.id, Receipt { seq: record.seq, refused });
+        }
+        for (write, state) in effects.rows.iter().zip(states) {
+            let row = &write.row;
+            staging.row(write.stored_at, &row.table, &row.id.key, row.last_seq, state);
+        }
+        for write in &effects.pairs {
+            staging.pair(write.pair, write.keeper.clone());
+        }
+        for (no, part) in (last + 1..).zip(&parts) {
+            if let Some(seq) = part.last_record {
+                staging.block(seq, no);
+            }
+        }
+    });
+    let mut insert = connection.prepare_cached("INSERT INTO block (no, content) VALUES (?1, ?2)")?;
+    for (no, part) in (last + 1..).zip(&parts) {
+        insert.execute(params![no, &part.content])?;
+    }
+    Ok(upto)
+}
+
+/// The stored forms of all rows: slices of one buffer.
+fn encode_rows(effects: &Effects) -> Vec<Bytes> {
+    let (mut buffer, mut ends) = (Vec::new(), Vec::with_capacity(effects.rows.len()));
+    for write in &effects.rows {
+        write.row.encode(&mut buffer);
+        ends.push(buffer.len());
+    }
+    let (buffer, mut start) = (Bytes::from(buffer), 0);
+    let slice = |end| buffer.slice(std::mem::replace(&mut start, end)..end);
+    ends.into_iter().map(slice).collect()
+}
+
+/// Reads what is not settled yet.
+///
+/// # Errors
+/// What the database says, or that a block cannot be read.
+pub(super) fn reload(connection: &Connection, limits: RecentLimits) -> Result<Recent, StoreError> {
+    let settled = settled(connection)?;
+    let recent = Recent::new(limits, settled);
+    let mut statement =
+        connection.prepare_cached("SELECT no, content FROM block WHERE no > ?1 ORDER BY no")?;
+    let mut found = statement.query([settled])?;
+    while let Some(row) = found.next()? {
+        let no: BlockNo = row.get(0)?;
+        let content = Bytes::from(row.get::<_, Vec<u8>>(1)?);
+        let block = Block::decode(&content).ok_or_else(|| corrupt("block", "content", no))?;
+        recent.mark_reloaded();
+        restage(&recent, no, &block).ok_or_else(|| corrupt("block", "content", no))?;
+        recent.publish(no, false);
+    }
+    // What comes now was never settled in part.
+    recent.seal();
+    Ok(recent)
+}
+
+fn restage(recent: &Recent, no: BlockNo, block: &Block) -> Option<()> {
+    let rows = block.rows.iter().map(|StoredRow { stored_at, state }| {
+        // A slice would keep the whole block in memory.
+        let state = Bytes::copy_from_slice(state);
+        Row::decode(&state).ok().map(|row| (*stored_at, row.reference(), row.last_seq, state))
+    });
+    let rows: Vec<(Option<Seq>, RowRef, Seq, Bytes)> = rows.collect::<Option<_>>()?;
+    recent.stage(block.space, 0, no, |staging| {
+        staging.head(block.head);
+        for record in &block.records {
+            let refused = matches!(record.verdict, Verdict::Rejected(_));
+            staging.receipt(record.id, Receipt { seq: record.seq, refused });
+        }
+        for (stored_at, row, seq, state) in rows {
+            staging.row(stored_at, &row.table, &row.key, seq, state);
+        }
+        for write in &block.pairs {
+            staging.pair(write.pair, write.keeper.clone());
+        }
+        if let Some(last) = block.records.last() {
+            staging.block(last.seq, no);
+        }
+    });
+    Some(())
+}
+
+/// Reads a block.
+pub(super) fn read(connection: &Connection, no: BlockNo) -> Result<Block, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT content FROM block WHERE no = ?1")?;
+    let content = statement.query_row([no], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+    let content = content.ok_or_else(|| corrupt("block_place", "block", no))?;
+    Block::decode(&Bytes::from(content)).ok_or_else(|| corrupt("block", "content", no))
+}
