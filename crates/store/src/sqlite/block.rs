@@ -8,15 +8,19 @@
 //! ```
 //!
 //! Integers are little-endian; varints are LEB128; `raw`, `state`, `name` and `key` stand behind their lengths (varints).
-//! `head` and `arrival` are the space's counters after the upload.
+//! `head` and `arrival` are the space's counters after the upload. Rows stand behind the records that they come from, whose
+//! values they repeat. A large block is packed by LZ4: version u8 = 2, length u32, then the above as an LZ4 block.
 
 use bytes::Bytes;
-use lattice_engine::{Effects, LogRecord, PairKey, PairWrite, RowRef, Seq, SpaceHead, Verdict, WriterId};
+use lattice_engine::{
+    Effects, LogRecord, PairKey, PairWrite, RowRef, RowWrite, Seq, SpaceHead, Verdict, WriterId,
+};
 use lattice_protocol::{Code, EntryId, Spelling};
 
 use super::keys;
 
 const VERSION: u8 = 1;
+const PACKED: u8 = 2;
 const RECORD: u8 = 1;
 const ROW: u8 = 2;
 const PAIR: u8 = 3;
@@ -24,6 +28,12 @@ const REJECTED: u8 = 5;
 
 /// An upload takes a further block once one has this many bytes, so that reading a line never takes much more than that.
 const MAX_BLOCK_BYTES: usize = 1 << 20;
+/// Blocks from this size on are packed. Small ones have little to gain.
+const MIN_PACKED_BYTES: usize = 8 << 10;
+/// Longest block that is unpacked: SQLite itself stores no longer ones.
+const MAX_UNPACKED_BYTES: usize = 1_000_000_000;
+/// What stands before a packed block.
+const PACKED_HEADER_BYTES: usize = 5;
 /// What an item takes without its variable parts, at most; to reserve memory by.
 const ITEM_BYTES: usize = 72;
 
@@ -79,16 +89,26 @@ pub(super) fn encode(space: u32, writer: WriterId, effects: &Effects, states: &[
             parts.push(std::mem::replace(part, header(all)));
         }
     };
+    let put_row = |part: &mut Part, (write, state): (&RowWrite, &Bytes)| {
+        part.content.push(ROW);
+        put_varint(&mut part.content, write.stored_at.map_or(0, |seq| seq + 1));
+        put_bytes(&mut part.content, state);
+    };
+    let mut rows: Vec<(&RowWrite, &Bytes)> = effects.rows.iter().zip(states).collect();
+    rows.sort_unstable_by_key(|(write, _)| write.row.last_seq);
+    let mut rows = rows.into_iter().peekable();
     for record in &effects.log {
         next(&mut part);
         put_record(&mut part.content, record);
         part.last_record = Some(record.seq);
+        while let Some(row) = rows.next_if(|(write, _)| write.row.last_seq <= record.seq) {
+            next(&mut part);
+            put_row(&mut part, row);
+        }
     }
-    for (row, state) in effects.rows.iter().zip(states) {
+    for row in rows {
         next(&mut part);
-        part.content.push(ROW);
-        put_varint(&mut part.content, row.stored_at.map_or(0, |seq| seq + 1));
-        put_bytes(&mut part.content, state);
+        put_row(&mut part, row);
     }
     for PairWrite { pair, keeper } in &effects.pairs {
         next(&mut part);
@@ -101,7 +121,42 @@ pub(super) fn encode(space: u32, writer: WriterId, effects: &Effects, states: &[
         }
     }
     parts.push(part);
+    parts.iter_mut().for_each(Part::pack);
     parts
+}
+
+impl Part {
+    fn pack(&mut self) {
+        let Ok(length) = u32::try_from(self.content.len()) else { return };
+        if self.content.len() < MIN_PACKED_BYTES {
+            return;
+        }
+        let most = lz4_flex::block::get_maximum_output_size(self.content.len());
+        let mut packed = vec![0; PACKED_HEADER_BYTES + most];
+        let Ok(size) = lz4_flex::block::compress_into(&self.content, &mut packed[PACKED_HEADER_BYTES..])
+        else {
+            return;
+        };
+        packed[0] = PACKED;
+        packed[1..PACKED_HEADER_BYTES].copy_from_slice(&length.to_le_bytes());
+        packed.truncate(PACKED_HEADER_BYTES + size);
+        if packed.len() < self.content.len() {
+            self.content = packed;
+        }
+    }
+}
+
+/// The plain form of what is stored.
+fn unpack(stored: &Bytes) -> Option<Bytes> {
+    match stored.first() {
+        Some(&PACKED) => {
+            let length = stored.get(1..PACKED_HEADER_BYTES)?.try_into().ok()?;
+            let length = usize::try_from(u32::from_le_bytes(length)).ok()?;
+            let packed = stored.get(PACKED_HEADER_BYTES..).filter(|_| length <= MAX_UNPACKED_BYTES)?;
+            lz4_flex::block::decompress(packed, length).ok().map(Bytes::from)
+        }
+        _ => Some(stored.clone()),
+    }
 }
 
 fn put_record(out: &mut Vec<u8>, record: &LogRecord) {
@@ -141,9 +196,10 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 
 impl Block {
     /// Reads the stored form. `None` when the bytes are not a block of a known version. What it holds are slices of
-    /// `stored`.
+    /// `stored`, or of what that unpacks to.
     pub(super) fn decode(stored: &Bytes) -> Option<Self> {
-        let mut reader = Reader { bytes: stored, at: 0 };
+        let plain = unpack(stored)?;
+        let mut reader = Reader { bytes: &plain, at: 0 };
         if reader.u8()? != VERSION {
             return None;
         }
@@ -155,7 +211,7 @@ impl Block {
         };
         let mut block =
             Self { space, writer, head, records: Vec::new(), rows: Vec::new(), pairs: Vec::new() };
-        while reader.at < stored.len() {
+        while reader.at < plain.len() {
             match reader.u8()? {
                 RECORD => block.records.push(reader.record()?),
                 ROW => {

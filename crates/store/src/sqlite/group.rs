@@ -22,6 +22,8 @@ const MAX_CACHED_HEADS: usize = 100_000;
 struct Heads {
     committed: HashMap<u32, SpaceHead>,
     changed: HashMap<u32, SpaceHead>,
+    /// Spaces of which something is settled.
+    settled: HashSet<u32>,
 }
 
 impl Heads {
@@ -32,6 +34,15 @@ impl Heads {
         let head = spaces::head(connection, recent, space)?;
         self.committed.insert(space, head);
         Ok(head)
+    }
+
+    /// Whether the tables have anything of a space that is not in memory as well. A young space is in memory as a whole.
+    fn is_settled(&mut self, connection: &Connection, space: u32) -> Result<bool, StoreError> {
+        let settled = self.settled.contains(&space) || spaces::settled_head(connection, space)?.seq > 0;
+        if settled {
+            self.settled.insert(space);
+        }
+        Ok(settled)
     }
 }
 
@@ -116,6 +127,9 @@ impl Group {
         if self.heads.committed.len() > MAX_CACHED_HEADS {
             self.heads.committed.clear();
         }
+        if self.heads.settled.len() > MAX_CACHED_HEADS {
+            self.heads.settled.clear();
+        }
         if self.known_writers.len() > MAX_KNOWN_WRITERS {
             self.known_writers.clear();
         }
@@ -138,6 +152,7 @@ impl Group {
         let record = self.access(connection, no, upload.origin.user)?;
         let (recent, last_block) = (self.recent.staged(), self.last_block);
         let before = self.heads.get(connection, &recent, no)?;
+        let settled = self.heads.is_settled(connection, no)? || Mutation::DedupAcrossSpaces.is_active();
         let result = in_savepoint(connection, || {
             let context = Context {
                 writer: upload.origin.writer,
@@ -161,7 +176,7 @@ impl Group {
                 if needs.is_empty() {
                     break;
                 }
-                spaces::supply(connection, &recent, no, &needs, &mut batch)?;
+                spaces::supply(settled.then_some(connection), &recent, no, &needs, &mut batch)?;
             }
             let effects = batch.finish(before).map_err(|_| StoreError::SpaceFull)?;
             if !self.known_writers.contains(&upload.origin.writer.0) {

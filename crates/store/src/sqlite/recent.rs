@@ -26,11 +26,13 @@ pub struct RecentLimits {
     pub max_generation_items: usize,
     /// Bytes of the rows of a generation.
     pub max_generation_bytes: usize,
+    /// Settled rows that have left their places in a generation. Whoever reads a space from its start steps over them.
+    pub max_generation_moves: usize,
 }
 
 impl Default for RecentLimits {
     fn default() -> Self {
-        Self { max_generation_items: 100_000, max_generation_bytes: 32 << 20 }
+        Self { max_generation_items: 100_000, max_generation_bytes: 32 << 20, max_generation_moves: 16_384 }
     }
 }
 
@@ -99,6 +101,7 @@ struct Inner {
     spaces: HashMap<u32, Items>,
     items: usize,
     bytes: usize,
+    moves: usize,
     last_block: BlockNo,
     /// It was read from the log: parts of it may have been settled before.
     reloaded: bool,
@@ -115,7 +118,9 @@ impl Generation {
 
     fn is_full(&self, limits: RecentLimits) -> bool {
         let inner = self.read();
-        inner.items >= limits.max_generation_items || inner.bytes >= limits.max_generation_bytes
+        inner.items >= limits.max_generation_items
+            || inner.bytes >= limits.max_generation_bytes
+            || inner.moves >= limits.max_generation_moves
     }
 }
 
@@ -151,8 +156,11 @@ impl Staging<'_> {
     pub(super) fn row(&mut self, stored_at: Option<Seq>, table: &str, key: &RowKey, seq: Seq, state: Bytes) {
         let no = self.no;
         self.inner.bytes += state.len();
-        let items = self.items();
+        let inner = &mut *self.inner;
+        inner.items += 1;
+        let items = inner.spaces.entry(self.space).or_default();
         if let Some(left) = stored_at.filter(|left| *left != seq) {
+            inner.moves += usize::from(left <= items.base);
             put(items.rows.entry(left), no, None);
         }
         put(items.rows.entry(seq), no, Some(state));

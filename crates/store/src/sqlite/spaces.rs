@@ -21,9 +21,14 @@ pub(super) fn corrupt(table: &'static str, column: &'static str, row: impl ToStr
 
 /// The counters of a space.
 pub fn head(connection: &Connection, recent: &View, space: u32) -> Result<SpaceHead, StoreError> {
-    if let Some(head) = recent.head(space) {
-        return Ok(head);
+    match recent.head(space) {
+        Some(head) => Ok(head),
+        None => settled_head(connection, space),
     }
+}
+
+/// The counters of a space as far as it is settled.
+pub(super) fn settled_head(connection: &Connection, space: u32) -> Result<SpaceHead, StoreError> {
     let mut statement = connection.prepare_cached("SELECT head, arrival_us FROM space WHERE no = ?1")?;
     let (seq, arrival_us): (i64, i64) = statement.query_row([space], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let seq = u64::try_from(seq).map_err(|_| corrupt("space", "head", space))?;
@@ -71,9 +76,8 @@ pub fn row(
     space: u32,
     reference: &RowRef,
 ) -> Result<Option<Row>, StoreError> {
-    let decode = |place, state| Row::decode(&state).map_err(|_| corrupt("row", "state", place));
-    if let Some((seq, state)) = recent.row(space, reference) {
-        return decode(place(space, seq), state).map(Some);
+    if let Some(row) = recent_row(recent, space, reference)? {
+        return Ok(Some(row));
     }
     let sql = "SELECT row.place, row.state FROM row_key JOIN row ON row.place = row_key.place
                WHERE row_key.space = ?1 AND row_key.key = ?2 AND row_key.name = ?3";
@@ -81,7 +85,16 @@ pub fn row(
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?)));
     let found =
         statement.query_row(params![space, key_bytes(&reference.key), &*reference.table], read).optional()?;
-    found.map(|(place, state)| decode(place, state)).transpose()
+    found.map(|(place, state)| decode(place, &state)).transpose()
+}
+
+fn recent_row(recent: &View, space: u32, reference: &RowRef) -> Result<Option<Row>, StoreError> {
+    let found = recent.row(space, reference);
+    found.map(|(seq, state)| decode(place(space, seq), &state)).transpose()
+}
+
+fn decode(place: i64, state: &Bytes) -> Result<Row, StoreError> {
+    Row::decode(state).map_err(|_| corrupt("row", "state", place))
 }
 
 /// The live row of a pair: `None` when the pair was never linked, `Some(None)` when it is not now.
@@ -106,26 +119,38 @@ fn pair(
     Ok(Some(Some(RowRef { table: ByteString::from(name), key })))
 }
 
-/// Loads what a batch needs and hands it over.
+/// Loads what a batch needs and hands it over. Without `tables` everything is in memory.
 pub(crate) fn supply(
-    connection: &Connection,
+    tables: Option<&Connection>,
     recent: &View,
     space: u32,
     needs: &Needs,
     batch: &mut lattice_engine::Batch<'_>,
 ) -> Result<(), StoreError> {
     for id in &needs.entries {
-        if let Some(known) = receipt(connection, recent, space, *id)? {
+        let known = match tables {
+            Some(connection) => receipt(connection, recent, space, *id)?,
+            None => recent.receipt(space, *id),
+        };
+        if let Some(known) = known {
             batch.supply_entry(*id, known);
         }
     }
     for reference in &needs.rows {
-        if let Some(known) = row(connection, recent, space, reference)? {
+        let known = match tables {
+            Some(connection) => row(connection, recent, space, reference)?,
+            None => recent_row(recent, space, reference)?,
+        };
+        if let Some(known) = known {
             batch.supply_row(known);
         }
     }
     for key in &needs.pairs {
-        if let Some(keeper) = pair(connection, recent, space, *key)? {
+        let keeper = match tables {
+            Some(connection) => pair(connection, recent, space, *key)?,
+            None => recent.pair(space, *key),
+        };
+        if let Some(keeper) = keeper {
             batch.supply_pair(*key, keeper);
         }
     }
