@@ -6,12 +6,12 @@ mod lists;
 mod members;
 #[cfg(test)]
 mod plans;
-mod purge;
+pub(super) mod purge;
 pub(super) mod refusals;
 mod seen;
 mod spaces;
 pub(super) mod users;
-mod views;
+pub(super) mod views;
 
 use std::sync::atomic::Ordering;
 
@@ -120,7 +120,11 @@ impl Directory for SqliteStore {
     }
 
     fn purge_deleted(&self, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(self.write(move |transaction| purge::purge(transaction, limit)))
+        Box::pin(async move {
+            let (job, answer) = purge::Purge::new(limit);
+            self.submit(Box::new(job)).await?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        })
     }
 
     fn set_policy(
@@ -253,7 +257,9 @@ impl Directory for SqliteStore {
         before: Option<RefusalCursor>,
         limit: u32,
     ) -> Asked<'_, Page<RefusedChange, RefusalCursor>> {
-        Box::pin(self.read(move |connection| refusals::list(connection, of, before, limit)))
+        Box::pin(
+            self.read_spaces(move |connection, recent| refusals::list(connection, recent, of, before, limit)),
+        )
     }
 
     fn delete_account(&self, user: UserId, now_us: i64) -> Asked<'_, Vec<SpaceId>> {

@@ -100,8 +100,33 @@ impl Group {
     }
 
     /// Something was written that may decide what users may do.
-    pub fn forget_access(&mut self) {
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn access_written(&mut self, connection: &Connection) -> Result<(), StoreError> {
         self.access.clear();
+        let recent = self.recent.staged();
+        directory::views::fill_in_heads(connection, |space| {
+            self.heads.get(connection, &recent, space).map(|head| head.seq)
+        })
+    }
+
+    /// Up to which block everything is settled. Settles some more of what is not, when that is less than `upto`; when
+    /// nothing is ready for it, what is waiting will be with the next commit.
+    pub(super) fn settle_towards(
+        &mut self,
+        connection: &Connection,
+        upto: BlockNo,
+        records: usize,
+    ) -> Result<BlockNo, StoreError> {
+        let settled = log::settled(connection)?;
+        if settled < upto {
+            match self.recent.oldest() {
+                Some(oldest) => self.settler.step(connection, Some(oldest), records)?,
+                None => self.recent.seal_at_publish(),
+            }
+        }
+        Ok(settled)
     }
 
     /// What a user may do in a space at this moment of the transaction.

@@ -57,6 +57,10 @@ pub(super) fn append(
     let mut insert = connection.prepare_cached("INSERT INTO block (no, content) VALUES (?1, ?2)")?;
     for (no, part) in (last + 1..).zip(&parts) {
         insert.execute(params![no, &part.content])?;
+        if part.last_record.is_none() {
+            let sql = "INSERT INTO lineless_block (space, block) VALUES (?1, ?2)";
+            connection.prepare_cached(sql)?.execute(params![space, no])?;
+        }
     }
     Ok(upto)
 }

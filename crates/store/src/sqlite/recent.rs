@@ -212,6 +212,8 @@ fn put(
 struct State {
     generations: Vec<Arc<Generation>>,
     published: BlockNo,
+    /// The current generation is to take no more, full or not.
+    seal_next: bool,
 }
 
 /// What is not settled yet. The writer changes it, everybody reads it.
@@ -223,7 +225,7 @@ pub(super) struct Recent {
 impl Recent {
     /// Nothing, after everything up to `settled`.
     pub(super) fn new(limits: RecentLimits, settled: BlockNo) -> Self {
-        let state = State { generations: vec![Arc::default()], published: settled };
+        let state = State { generations: vec![Arc::default()], published: settled, seal_next: false };
         Self { state: RwLock::new(state), limits }
     }
 
@@ -303,9 +305,18 @@ impl Recent {
         if settled {
             state.generations.remove(0);
         }
-        if state.generations.last().is_none_or(|current| current.is_full(self.limits)) {
+        let sealed = std::mem::take(&mut state.seal_next);
+        let is_full = |current: &Arc<Generation>| {
+            current.is_full(self.limits) || (sealed && current.read().last_block > 0)
+        };
+        if state.generations.last().is_none_or(is_full) {
             state.generations.push(Arc::default());
         }
+    }
+
+    /// The current generation takes no more once what was staged is published, however little it holds.
+    pub(super) fn seal_at_publish(&self) {
+        self.state_mut().seal_next = true;
     }
 
     /// The oldest generation, once it takes no more.

@@ -85,7 +85,10 @@ fn change(dice: &mut Dice) -> Change {
 
 async fn send(store: &SqliteStore, space: &Arc<Space>, changes: Vec<Change>) -> Vec<Verdict> {
     let incoming = changes.into_iter().map(Incoming::Change).collect();
-    let upload = Upload { space: Arc::clone(space), origin: origin([3; 16]), incoming, bytes: 100 };
+    // Here the first space is user 1's, and so on.
+    let origin = origin([space.no as u8; 16]);
+    let (plain, echoes) = (false, false);
+    let upload = Upload { space: Arc::clone(space), origin, incoming, plain, echoes, bytes: 100 };
     let answer = store.upload(upload).await.expect("the queue takes it");
     let outcomes = answer.await.expect("an answer").expect("it is stored");
     outcomes.iter().map(|outcome| outcome.verdict).collect()

@@ -162,9 +162,12 @@ where
     T: Send,
 {
     fn run(&mut self, transaction: &Transaction<'_>, group: &mut Group, _: i64) {
-        group.forget_access();
         if let Some(work) = self.work.take() {
-            self.result = in_savepoint(transaction, || work(transaction));
+            self.result = in_savepoint(transaction, || {
+                let result = work(transaction)?;
+                group.access_written(transaction)?;
+                Ok(result)
+            });
         }
     }
 

@@ -10,6 +10,7 @@ fn plan(sql: &str) -> String {
         include_str!("../migrations/V1__spaces.sql"),
         include_str!("../migrations/V2__accounts.sql"),
         include_str!("../migrations/V3__directory.sql"),
+        include_str!("../migrations/V4__log.sql"),
     ] {
         connection.execute_batch(schema).expect("the schema is SQL");
     }
@@ -31,7 +32,8 @@ fn every_list_and_look_up_uses_an_index() {
         refusals::OF_USER,
         refusals::OF_SPACE,
     ];
-    for sql in lookups.into_iter().chain(purge::ERASE) {
+    let blocks = purge::BLOCKS.into_iter().flat_map(|(find, erase)| [find, erase]);
+    for sql in lookups.into_iter().chain(purge::ERASE).chain(blocks) {
         let plan = plan(sql);
         // A list of public spaces goes along an index that holds nothing else.
         let scans = plan.replace("SCAN s USING INDEX public_space", "");

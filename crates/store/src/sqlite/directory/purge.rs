@@ -1,13 +1,17 @@
 //! Erasing what deleted spaces held, a little at a time.
 
 use lattice_engine::MAX_SEQ;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use tokio::sync::oneshot;
 
 use crate::StoreError;
-use crate::sqlite::spaces::place;
+use crate::spaces::CommitSink;
+use crate::sqlite::group::{Group, in_savepoint};
+use crate::sqlite::keys::place;
+use crate::sqlite::writer::Job;
 
 /// What is erased of a space, for each table: `?1` to `?2` are its places, `?3` its number, `?4` the limit.
-pub(super) const ERASE: [&str; 8] = [
+pub(super) const ERASE: [&str; 9] = [
     "DELETE FROM member WHERE (space, user) IN (
          SELECT space, user FROM member WHERE space = ?3 AND ?1 < ?2 LIMIT ?4)",
     "DELETE FROM invite WHERE id IN (SELECT id FROM invite WHERE space = ?3 AND ?1 < ?2 LIMIT ?4)",
@@ -17,6 +21,8 @@ pub(super) const ERASE: [&str; 8] = [
          SELECT space, arrived_us, id FROM refusal WHERE space = ?3 AND ?1 < ?2 LIMIT ?4)",
     "DELETE FROM row_key WHERE (space, key, name) IN (
          SELECT space, key, name FROM row_key WHERE space = ?3 AND ?1 < ?2 LIMIT ?4)",
+    "DELETE FROM receipt WHERE (space, id) IN (
+         SELECT space, id FROM receipt WHERE space = ?3 AND ?1 < ?2 LIMIT ?4)",
     "DELETE FROM pair WHERE (space, pair) IN (
          SELECT space, pair FROM pair WHERE space = ?3 AND ?1 < ?2 LIMIT ?4)",
     "DELETE FROM row WHERE place IN (
@@ -25,19 +31,72 @@ pub(super) const ERASE: [&str; 8] = [
          SELECT place FROM entry WHERE place >= ?1 AND place <= ?2 AND ?3 >= 0 LIMIT ?4)",
 ];
 
-/// Erases at most `limit` records of deleted spaces. A space that holds nothing any more counts as one.
-pub(super) fn purge(connection: &Connection, limit: u32) -> Result<u64, StoreError> {
+/// Blocks of a space, and what says that they are: erased pair by pair.
+pub(super) const BLOCKS: [(&str, &str); 2] = [
+    (
+        "SELECT place, block FROM block_place WHERE place >= ?1 AND place <= ?2 AND ?3 >= 0 LIMIT ?4",
+        "DELETE FROM block_place WHERE place = ?1 AND ?2 >= 0",
+    ),
+    (
+        "SELECT space, block FROM lineless_block WHERE space = ?3 AND ?1 < ?2 LIMIT ?4",
+        "DELETE FROM lineless_block WHERE space = ?1 AND block = ?2",
+    ),
+];
+
+/// Erases in the writer's turn. What is not settled yet is settled first: it would come back.
+pub(super) struct Purge {
+    limit: u32,
+    result: Result<u64, StoreError>,
+    answer: oneshot::Sender<Result<u64, StoreError>>,
+}
+
+impl Purge {
+    pub(super) fn new(limit: u32) -> (Self, oneshot::Receiver<Result<u64, StoreError>>) {
+        let (answer, receiver) = oneshot::channel();
+        (Self { limit: limit.max(1), result: Err(StoreError::Closed), answer }, receiver)
+    }
+}
+
+impl Job for Purge {
+    fn run(&mut self, transaction: &Transaction<'_>, group: &mut Group, _: i64) {
+        self.result = in_savepoint(transaction, || purge(transaction, group, self.limit));
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>, _: &dyn CommitSink) {
+        // Whoever waited may be gone; what was erased is erased all the same.
+        let _ = self.answer.send(committed.and(self.result));
+    }
+}
+
+/// Erases at most `limit` records of deleted spaces. A space that holds nothing any more counts as one, and settling counts
+/// as `limit`.
+fn purge(connection: &Connection, group: &mut Group, limit: u32) -> Result<u64, StoreError> {
     let limit = u64::from(limit);
     let mut erased = 0;
     while erased < limit {
-        let sql =
-            "SELECT no FROM space WHERE deleted_us IS NOT NULL AND purged = 0 ORDER BY deleted_us LIMIT 1";
-        let space: Option<u32> =
-            connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
-        let Some(space) = space else { break };
+        let sql = "SELECT no, purge_after FROM space WHERE deleted_us IS NOT NULL AND purged = 0
+                   ORDER BY deleted_us LIMIT 1";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?));
+        let Some((space, after)) = connection.prepare_cached(sql)?.query_row([], read).optional()? else {
+            break;
+        };
+        if group.settle_towards(connection, after, limit as usize)? < after {
+            return Ok(limit);
+        }
         for sql in ERASE {
             let values = params![place(space, 0), place(space, MAX_SEQ), space, (limit - erased) as i64];
             erased += connection.prepare_cached(sql)?.execute(values)? as u64;
+        }
+        for (find, erase) in BLOCKS {
+            let values = params![place(space, 0), place(space, MAX_SEQ), space, (limit - erased) as i64];
+            let mut statement = connection.prepare_cached(find)?;
+            let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+            let found: Vec<(i64, i64)> = statement.query_map(values, read)?.collect::<Result<_, _>>()?;
+            for (key, block) in found {
+                connection.prepare_cached("DELETE FROM block WHERE no = ?1")?.execute([block])?;
+                connection.prepare_cached(erase)?.execute([key, block])?;
+                erased += 1;
+            }
         }
         if erased < limit {
             let sql =

@@ -4,9 +4,9 @@ use lattice_engine::{LogRecord, SpaceId, Verdict, WriterId};
 use rusqlite::{Connection, params};
 
 use super::seen;
+use crate::StoreError;
 use crate::accounts::UserId;
 use crate::directory::{Answer, Page, RefusalCursor, RefusalsOf, RefusedChange};
-use crate::StoreError;
 use crate::sqlite::recent::View;
 use crate::sqlite::spaces::audit;
 

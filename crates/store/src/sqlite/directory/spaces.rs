@@ -8,7 +8,7 @@ use super::{users, views};
 use crate::StoreError;
 use crate::accounts::UserId;
 use crate::directory::{Answer, Denied, NewSpace, SchemaRule, SpaceChange, SpaceEntry, SpaceKind};
-use crate::sqlite::spaces::MAX_SPACE_NO;
+use crate::sqlite::keys::MAX_SPACE_NO;
 
 /// A space as a user sees it.
 pub(super) fn entry(
@@ -93,7 +93,8 @@ pub(super) fn delete(
         Ok(seen) => seen,
         Err(denied) => return Ok(Err(denied)),
     };
-    let sql = "UPDATE space SET deleted_us = ?2 WHERE no = ?1 AND deleted_us IS NULL";
+    let sql = "UPDATE space SET deleted_us = ?2, purge_after = (SELECT ifnull(max(no), 0) FROM block)
+               WHERE no = ?1 AND deleted_us IS NULL";
     connection.prepare_cached(sql)?.execute(params![seen.no, now_us])?;
     Ok(Ok(()))
 }

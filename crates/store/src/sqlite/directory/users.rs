@@ -59,7 +59,8 @@ pub(in super::super) fn forget(
     let sql = "INSERT INTO space (id, kind, owner, rules, created_us, deleted_us, purged)
                VALUES (?1, 'private', ?2, 'field', ?3, ?3, 1) ON CONFLICT DO NOTHING";
     connection.prepare_cached(sql)?.execute(params![tombstone, user.0, now_us])?;
-    let sql = "UPDATE space SET deleted_us = ?2 WHERE deleted_us IS NULL AND no IN (
+    let sql = "UPDATE space SET deleted_us = ?2, purge_after = (SELECT ifnull(max(no), 0) FROM block)
+               WHERE deleted_us IS NULL AND no IN (
                    SELECT no FROM space WHERE owner = ?1 AND kind = 'private'
                    UNION ALL SELECT space FROM member WHERE user = ?1 AND role = 'owner')";
     connection.prepare_cached(sql)?.execute(params![user.0, now_us])?;

@@ -1,5 +1,6 @@
 //! Remembered views: what the ids of views in cursors stood for.
 
+use lattice_engine::Seq;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::StoreError;
@@ -35,11 +36,27 @@ pub(super) fn newest(connection: &Connection, space: u32, user: UserId) -> Resul
     Ok(newest.filter(|(_, goes_on)| *goes_on).map(|(id, _)| id.cast_unsigned()))
 }
 
-/// What a user, or every user, may do in a space is changing: what was shown until now ends at its head.
+/// What a user, or every user, may do in a space is changing: what was shown until now ends at its head, which
+/// [`fill_in_heads`] knows.
 pub(super) fn end(connection: &Connection, space: u32, user: Option<UserId>) -> Result<(), StoreError> {
-    let sql = "UPDATE remembered_view SET until_seq = (SELECT head FROM space WHERE no = ?1)
+    let sql = "UPDATE remembered_view SET until_seq = -1
                WHERE space = ?1 AND (?2 IS NULL OR user = ?2) AND until_seq IS NULL";
     connection.prepare_cached(sql)?.execute(params![space, user.map(|user| user.0)])?;
+    Ok(())
+}
+
+/// The last step of a transaction that ended views: `head` tells a space's last seq.
+pub(in super::super) fn fill_in_heads(
+    connection: &Connection,
+    mut head: impl FnMut(u32) -> Result<Seq, StoreError>,
+) -> Result<(), StoreError> {
+    let sql = "SELECT DISTINCT space FROM remembered_view WHERE until_seq < 0";
+    let mut statement = connection.prepare_cached(sql)?;
+    let spaces: Vec<u32> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for space in spaces {
+        let sql = "UPDATE remembered_view SET until_seq = ?2 WHERE space = ?1 AND until_seq < 0";
+        connection.prepare_cached(sql)?.execute(params![space, head(space)?.cast_signed()])?;
+    }
     Ok(())
 }
 

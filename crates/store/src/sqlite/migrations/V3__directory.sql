@@ -7,6 +7,8 @@ ALTER TABLE space ADD COLUMN archived_us INTEGER;
 ALTER TABLE space ADD COLUMN deleted_us INTEGER;
 -- Whether the content of a deleted space is erased.
 ALTER TABLE space ADD COLUMN purged INTEGER NOT NULL DEFAULT 0 CHECK (purged IN (0, 1));
+-- The last block of the log when it was deleted: what its last uploads left is in the tables once that is settled.
+ALTER TABLE space ADD COLUMN purge_after INTEGER NOT NULL DEFAULT 0;
 -- JSON; NULL is the default policy.
 ALTER TABLE space ADD COLUMN policy TEXT;
 -- JSON, {"exact":N} or {"minimum":N}; NULL admits every version.
@@ -56,12 +58,14 @@ CREATE TABLE remembered_view (
     id         INTEGER NOT NULL, -- 64 bits, as a signed number
     definition TEXT    NOT NULL,
     turn       INTEGER NOT NULL, -- greater is newer
-    -- What was created after this seq was never shown in it: by then the user's rights had changed. NULL while they have not.
+    -- What was created after this seq was never shown in it: by then the user's rights had changed. NULL while they have not;
+    -- -1 in the transaction that changes them, until its last step fills in the head.
     until_seq  INTEGER,
     PRIMARY KEY (space, user, id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX remembered_view_of_user ON remembered_view (user);
+CREATE INDEX remembered_view_that_ends ON remembered_view (space) WHERE until_seq < 0;
 
 -- The inbox of refused changes: which lines of the audit log concern whom.
 CREATE TABLE refusal (

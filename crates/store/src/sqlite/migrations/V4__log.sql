@@ -27,6 +27,13 @@ CREATE TABLE receipt (
     PRIMARY KEY (space, id)
 ) STRICT, WITHOUT ROWID;
 
+-- Blocks without audit lines: what a repeated upload, or the end of a large one, left.
+CREATE TABLE lineless_block (
+    space INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    PRIMARY KEY (space, block)
+) STRICT, WITHOUT ROWID;
+
 -- Lines that were stored one by one stay where they are: `entry` is only read from now on.
 INSERT INTO receipt (space, id, mark)
 SELECT space, id, (place & 68719476735) << 1 | (verdict >= 'rejected:' AND verdict < 'rejected;')
