@@ -16,6 +16,7 @@ pub(super) struct PublicUser<'a> {
     #[schema(format = "uuid")]
     id: String,
     email: &'a str,
+    #[schema(required)]
     full_name: Option<&'a str>,
     /// How the user may log in. Native clients cannot read a user without it.
     #[schema(value_type = Vec<String>)]

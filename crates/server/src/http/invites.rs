@@ -26,6 +26,7 @@ pub(super) struct InviteView {
     /// What whoever accepts becomes.
     role: RoleName,
     /// Whose account it is for; null for a link.
+    #[schema(required)]
     email: Option<String>,
     /// How many have become members by it.
     uses: u32,
@@ -59,6 +60,7 @@ pub(super) struct MadeInvite<'a> {
     #[serde(flatten)]
     invite: InviteView,
     /// The token of a link, shown this once; null for an e-mail address.
+    #[schema(required)]
     token: Option<&'a str>,
 }
 
@@ -73,6 +75,7 @@ impl<'a> MadeInvite<'a> {
 pub(super) struct InvitePage {
     invites: Vec<InviteView>,
     /// `after` of the next page; null at the end.
+    #[schema(required)]
     next: Option<String>,
 }
 

@@ -16,7 +16,7 @@ use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
 
-/// Also what `POST /login` takes.
+/// Who logs in; also what `POST /login` takes.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Credentials {
     pub(super) email: String,

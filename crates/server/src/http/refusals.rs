@@ -35,8 +35,10 @@ pub(super) struct RefusalView {
     /// Why it was refused; the codes are those of PROTOCOL.md.
     code: &'static str,
     /// The table, where the change names one.
+    #[schema(required)]
     table_name: Option<String>,
     /// The row, where the change names one.
+    #[schema(required)]
     global_row_id: Option<String>,
     /// When it arrived, in seconds since 1970.
     arrived_at: f64,
@@ -76,6 +78,7 @@ impl From<RefusedChange> for RefusalView {
 pub(super) struct RefusalPage {
     refusals: Vec<RefusalView>,
     /// `after` of the next page; null at the end.
+    #[schema(required)]
     next: Option<String>,
 }
 

@@ -16,14 +16,18 @@ use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
 
-/// Also what `POST /register` takes.
+/// An account to be made; also what `POST /register` takes.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct NewAccount {
+    #[schema(format = "email", max_length = 254)]
     pub(super) email: String,
-    #[schema(value_type = String, format = Password)]
+    /// 8 to 1024 bytes.
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 1_024)]
     pub(super) password: SecretString,
+    /// At most 200 characters, none of them a control character.
     #[serde(default)]
+    #[schema(max_length = 200)]
     pub(super) full_name: Option<String>,
 }
 

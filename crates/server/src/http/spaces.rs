@@ -115,6 +115,7 @@ pub(super) struct SpaceView {
     /// It takes no changes.
     archived: bool,
     /// When it was archived, in seconds since 1970.
+    #[schema(required)]
     archived_at: Option<f64>,
     /// When it was made, in seconds since 1970.
     created_at: f64,
@@ -140,6 +141,7 @@ pub(super) struct SpacePage {
     /// The spaces of this page.
     spaces: Vec<SpaceView>,
     /// `after` of the next page; null at the end.
+    #[schema(required)]
     next: Option<String>,
 }
 

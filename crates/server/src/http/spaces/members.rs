@@ -28,8 +28,10 @@ struct MemberView {
     #[schema(format = "uuid")]
     user_id: String,
     role: RoleName,
+    #[schema(required)]
     full_name: Option<String>,
     /// Null but for the owner.
+    #[schema(required)]
     email: Option<String>,
     /// When they became a member, in seconds since 1970.
     since: f64,
@@ -40,6 +42,7 @@ struct MemberView {
 struct MemberPage {
     members: Vec<MemberView>,
     /// `after` of the next page; null at the end.
+    #[schema(required)]
     next: Option<String>,
 }
 
