@@ -1,4 +1,4 @@
-use lattice_store::accounts::{SessionId, SessionKind, User};
+use lattice_store::accounts::{SessionId, SessionKind, User, UserId};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
@@ -7,7 +7,8 @@ use super::{
 };
 use crate::testing::{Bench, cheap};
 use crate::{
-    AUDIENCE, AuthError, AuthService, CLOCK_LEEWAY_S, Claims, ISSUER, Keys, PasswordCost, Passwords,
+    AUDIENCE, AuthError, AuthService, CLOCK_LEEWAY_S, Claims, ISSUER, Keys, MAX_PASSWORD_BYTES, PasswordCost,
+    Passwords,
 };
 
 const EMAIL: &str = "ann@example.com";
@@ -242,7 +243,7 @@ async fn logging_out_ends_the_session_at_once() {
     let (tokens, other) = (ann(&bench).await, login(&bench).await);
     let identity = bench.auth.authenticate(&tokens.access).await.expect("a good token");
     assert_eq!(bench.auth.recheck(&identity).await, Ok(()));
-    assert_eq!(bench.auth.logout(&tokens.access).await, Ok(()));
+    assert_eq!(bench.auth.logout(&tokens.access).await, Ok(tokens.user.id));
     assert_eq!(worth(&bench, &tokens.access).await, Err(AuthError::SessionRevoked));
     assert_eq!(bench.auth.recheck(&identity).await, Err(AuthError::SessionRevoked));
     assert_eq!(bench.auth.refresh(&tokens.refresh).await.err(), Some(AuthError::SessionRevoked));
@@ -255,9 +256,9 @@ async fn logging_out_by_refresh_token_takes_any_of_the_session_s() {
     let bench = Bench::new();
     let tokens = ann(&bench).await;
     let next = bench.auth.refresh(&tokens.refresh).await.expect("the current one");
-    assert_eq!(bench.auth.logout_refresh(&tokens.refresh).await, Ok(()));
+    assert_eq!(bench.auth.logout_refresh(&tokens.refresh).await, Ok(tokens.user.id));
     assert_eq!(worth(&bench, &next.access).await, Err(AuthError::SessionRevoked));
-    assert_eq!(bench.auth.logout_refresh(&next.refresh).await, Ok(()), "twice is no error");
+    assert_eq!(bench.auth.logout_refresh(&next.refresh).await, Ok(tokens.user.id), "twice is no error");
 }
 
 #[tokio::test]
@@ -269,7 +270,7 @@ async fn device_tokens_live_for_thirty_days_unless_revoked() {
     assert!(first.token.expose_secret().starts_with("ldt_"));
     let identity = bench.auth.authenticate(&first.token).await.expect("a good token");
     assert_eq!((identity.user, identity.expires_us), (first.user.id, None));
-    assert_eq!(bench.auth.logout(&second.token).await, Ok(()));
+    assert_eq!(bench.auth.logout(&second.token).await, Ok(second.user.id));
     assert_eq!(worth(&bench, &second.token).await, Err(AuthError::SessionRevoked));
 
     bench.clock.forward_s(DEVICE_TOKEN_LIFE_S - 1);
@@ -331,7 +332,7 @@ async fn a_session_knows_where_it_comes_from_and_when_it_was_used() {
 async fn dead_sessions_are_swept() {
     let bench = Bench::new();
     let (first, second) = (ann(&bench).await, login(&bench).await);
-    assert_eq!(bench.auth.logout(&first.access).await, Ok(()));
+    assert_eq!(bench.auth.logout(&first.access).await, Ok(first.user.id));
     assert_eq!(bench.auth.sweep().await, Ok(0), "they stay in the list for a while");
     bench.clock.forward_s(8 * 24 * 3_600);
     assert_eq!(bench.auth.sweep().await, Ok(1));
@@ -375,4 +376,17 @@ async fn an_access_token_must_name_the_user_and_the_kind_of_its_session() {
         let expected = if good { Ok(access) } else { Err(AuthError::TokenInvalid) };
         assert_eq!(worth(&bench, &signed.expect("signed")).await, expected);
     }
+}
+
+#[tokio::test]
+async fn a_password_is_confirmed_by_its_account_alone() {
+    let bench = Bench::new();
+    let ann = ann(&bench).await.user;
+    assert_eq!(bench.auth.confirm_password(ann.id, PASSWORD.into()).await, Ok(()));
+    for wrong in ["", "incorrect horse", &"x".repeat(MAX_PASSWORD_BYTES + 1)] {
+        let answer = bench.auth.confirm_password(ann.id, wrong.into()).await;
+        assert_eq!(answer, Err(AuthError::InvalidCredentials));
+    }
+    let nobody = UserId([9; 16]);
+    assert_eq!(bench.auth.confirm_password(nobody, PASSWORD.into()).await, Err(AuthError::SessionRevoked));
 }
