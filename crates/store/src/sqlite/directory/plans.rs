@@ -1,8 +1,9 @@
-//! How SQLite finds things: what may not be slow, and what may not tell.
+//! How SQLite finds things: what may not be slow, and what may not tell; and files from before there was a directory.
 
 use rusqlite::Connection;
 
-use super::{invites, lists, members, purge, refusals, seen};
+use super::{access_in, invites, lists, members, purge, refusals, seen};
+use crate::accounts::UserId;
 
 fn plan(sql: &str) -> String {
     let connection = Connection::open_in_memory().expect("memory");
@@ -50,4 +51,23 @@ fn a_space_that_one_may_not_see_is_not_touched() {
     assert!(member_s_space.contains("SEARCH s USING INTEGER PRIMARY KEY"), "{plan}");
     assert!(public.contains("SEARCH s USING INDEX public_space (id=?)"), "{plan}");
     assert!(own.contains("SEARCH s USING INDEX space_of_owner (owner=?)"), "{plan}");
+}
+
+#[test]
+fn spaces_from_before_the_directory_are_their_owners() {
+    let connection = Connection::open_in_memory().expect("memory");
+    let run = |sql: &str| connection.execute_batch(sql).expect("SQL");
+    run(include_str!("../migrations/V1__spaces.sql"));
+    run(include_str!("../migrations/V2__accounts.sql"));
+    let [owner, other] = [UserId([7; 16]), UserId([8; 16])];
+    let id = [9_u8; 16];
+    let sql = "INSERT INTO space (id, kind, owner, rules, head, created_us) VALUES (?1, 'private', ?2, 'row', 5, 3)";
+    connection.execute(sql, (id, owner.0)).expect("a space of that time");
+    run(include_str!("../migrations/V3__directory.sql"));
+    let found = seen::private(&connection, owner).expect("an answer").expect("the space");
+    assert_eq!((found.id, found.rules.as_str(), found.created_us, found.archived_us), (id, "row", 3, None));
+    let access = access_in(&connection, found.no, owner.0).expect("an answer").expect("access");
+    assert!(access.private && !access.archived && *access.policy == lattice_engine::Policy::default());
+    assert!(access_in(&connection, found.no, other.0).expect("an answer").is_none());
+    assert!(seen::private(&connection, other).expect("an answer").is_none());
 }
