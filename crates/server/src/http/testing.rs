@@ -153,7 +153,14 @@ impl Bench {
             raw: bytes::Bytes::from_static(raw.as_bytes()),
         };
         let incoming = vec![Incoming::Refused(refused)];
-        let upload = Upload { space: access.space, origin: Arc::new(origin), incoming, bytes: raw.len() };
+        let upload = Upload {
+            space: access.space,
+            origin: Arc::new(origin),
+            incoming,
+            plain: true,
+            echoes: false,
+            bytes: raw.len(),
+        };
         let answer = self.sqlite.upload(upload).await.expect("the queue takes it");
         answer.await.expect("an answer").expect("it is stored");
         super::page::uuid(&id)
