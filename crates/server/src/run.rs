@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::routing::get;
 use lattice_auth::{AuthService, Keys, PasswordCost, Passwords};
 use lattice_protocol::plain::DerivationKey;
 use lattice_store::sqlite::{OpenError, SqliteOptions, SqliteStore};
@@ -193,8 +192,8 @@ impl Server {
             }),
         };
         let sync = OpenApiRouter::new()
-            .route("/sync", get(handshake::sync))
-            .route("/sync/{space}", get(handshake::sync_space))
+            .routes(routes!(handshake::sync_socket))
+            .routes(routes!(handshake::sync_space_socket))
             .routes(routes!(changes::poll_changes, changes::upload_changes))
             .with_state(sync);
         let directory = Arc::new(store.clone());

@@ -130,7 +130,16 @@ fn every_answer_is_one_that_the_document_tells_of() {
     // A socket is not an answer to a request. Who has given a space away, or has logged out, is refused everything after
     // it: that is asked for last.
     let (transfer, logout) = ("/spaces/{space}/transfer", "/auth/logout");
-    let excluded = ["--exclude-path", "/sync", "--exclude-path", transfer, "--exclude-path", logout];
+    let excluded = [
+        "--exclude-path",
+        "/sync",
+        "--exclude-path",
+        "/sync/{space}",
+        "--exclude-path",
+        transfer,
+        "--exclude-path",
+        logout,
+    ];
     let mut answers = run(&server, &ann.token, &settings(&ids), &excluded);
     answers.extend(run(&server, &ann.token, &settings(&ids), &["--include-path", transfer]));
     answers.extend(run(&server, &ann.token, &settings(&ids), &["--include-path", logout]));

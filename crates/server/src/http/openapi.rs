@@ -77,7 +77,6 @@ pub(crate) fn responses(groups: &[Codes]) -> BTreeMap<String, RefOr<Response>> {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Lattice Server", description = "The HTTP side of a Lattice sync server."),
-    paths(sync_socket),
     components(schemas(super::problem::Document<'static>)),
     modifiers(&Security),
     tags(
@@ -103,24 +102,6 @@ impl Modify for Security {
         components.security_schemes.insert("bearer".to_owned(), SecurityScheme::Http(scheme).into());
     }
 }
-
-/// Opens the sync socket of one's private space.
-///
-/// The token may also be passed as `?token=`. The protocol is told in PROTOCOL.md.
-#[utoipa::path(
-    get,
-    path = "/sync",
-    tag = "sync",
-    security(("bearer" = [])),
-    params(
-        ("last-event-id" = Option<String>, Query, description = "The last entry that was received; without it state is sent from the start."),
-        ("token" = Option<String>, Query, description = "The token, for clients that cannot set headers."),
-    ),
-    responses((status = 101, description = "It is a WebSocket from here on."), SyncProblems)
-)]
-#[expect(dead_code, reason = "documents a route that has a state of its own")]
-fn sync_socket() {}
-problems!(SyncProblems, [TOKEN], 426 "websocket_required", 400 "bad_handshake");
 
 /// The document, as it is served.
 #[derive(Clone)]

@@ -13,6 +13,7 @@ use lattice_protocol::plain::{SUBPROTOCOL, Space};
 use lattice_store::spaces::Origin;
 use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
+use utoipa::IntoParams;
 use yawc::{CompressionLevel, DeflatePool, Options, Role, WebSocket};
 
 use super::SyncState;
@@ -21,6 +22,7 @@ use super::line::Line;
 use super::native::{self, Finished};
 use super::seat::{self, Ask, Came, Refusal, Seat};
 use crate::http::bearer;
+use crate::http::openapi::problems;
 use crate::http::problem::{Problem, sentence};
 use crate::net::io::SocketIo;
 use crate::net::listen::{PeerAddress, Place};
@@ -35,14 +37,59 @@ const COMPRESSION_THRESHOLD_BYTES: usize = 256;
 /// What RFC 6455 appends to the client's key.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// `GET /sync`: the private space of whoever is signed in, or the one that `?space=` names.
-pub async fn sync(State(state): State<SyncState>, request: Request) -> Result<Response, Problem> {
+problems!(
+    SyncProblems,
+    [TOKEN, SPACE],
+    426 "websocket_required",
+    400 "bad_handshake",
+    400 "bad_schema_version",
+    409 "schema_version"
+);
+
+/// What a sync socket is opened with.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documentation")]
+struct SocketQuery {
+    /// The last entry that was received; without it state is sent from the start.
+    #[param(rename = "last-event-id")]
+    last_event_id: Option<String>,
+    /// The token, for clients that cannot set headers.
+    token: Option<String>,
+    /// The version of the app's schema that the client was built for; the header `Lattice-Schema-Version` says the same.
+    #[param(rename = "schema-version")]
+    schema_version: Option<u64>,
+}
+
+/// Opens the sync socket of one's private space, or of the one that `space` names.
+///
+/// The protocol is told in PROTOCOL.md.
+#[utoipa::path(
+    get,
+    path = "/sync",
+    tag = "sync",
+    security(("bearer" = [])),
+    params(SocketQuery, ("space" = Option<String>, Query, description = "`me` or the id of a space.")),
+    responses((status = 101, description = "It is a WebSocket from here on."), SyncProblems)
+)]
+pub(crate) async fn sync_socket(
+    State(state): State<SyncState>,
+    request: Request,
+) -> Result<Response, Problem> {
     let named = query_value(request.uri(), "space");
     open(state, named, request).await
 }
 
-/// `GET /sync/{space}`.
-pub async fn sync_space(
+/// Opens the sync socket of a space.
+#[utoipa::path(
+    get,
+    path = "/sync/{space}",
+    tag = "sync",
+    security(("bearer" = [])),
+    params(SocketQuery, ("space" = String, Path, description = "`me` or the id of a space.")),
+    responses((status = 101, description = "It is a WebSocket from here on."), SyncProblems)
+)]
+pub(crate) async fn sync_space_socket(
     State(state): State<SyncState>,
     Path(named): Path<String>,
     request: Request,

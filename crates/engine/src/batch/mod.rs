@@ -1,139 +1,21 @@
 //! One upload: which stored state it needs, and what it does to it.
 
+mod links;
+mod types;
+
 use alloc::{collections::BTreeMap, vec::Vec};
-use bytes::Bytes;
 use bytestring::ByteString;
-use lattice_protocol::change::{LINK_COLUMNS, is_link_table};
 use lattice_protocol::native::AckId;
 use lattice_protocol::{
     Change, Code, EntryId, Field, Incoming, Operation, Outgoing, Refused, RowId, RowKey, Spelling,
 };
 
-use crate::access::Access;
 use crate::merge::{self, Correction, Merged, Moment, Verdict, Wanted};
-use crate::mint::Minter;
 use crate::mutation::Mutation;
 use crate::rows::{Row, RowRef};
-use crate::rules::Rules;
-use crate::types::{Clock, MAX_SEQ, PairKey, Seq, SpaceHead, WriterId};
+use crate::types::{Clock, MAX_SEQ, PairKey, Seq, SpaceHead};
 
-/// What an upload is merged under.
-pub struct Context<'a> {
-    /// The connection that sent it.
-    pub writer: WriterId,
-    /// Wall clock, in microseconds since 1970.
-    pub now_us: i64,
-    /// How far in the future a timestamp may be before it counts as the time of arrival, in microseconds.
-    pub max_skew_us: i64,
-    /// The space's merge rules.
-    pub rules: &'a Rules,
-    /// Names pairs and entries without an id.
-    pub minter: &'a Minter,
-    /// What the sender may do.
-    pub access: Access<'a>,
-    /// The changes came as plain values: the kind that a column has wins where a value fits it.
-    pub plain: bool,
-    /// The sender is answered with current values whether or not it needs them: what it is sent depends on more than who
-    /// wrote last (see [`crate::View`]).
-    pub echoes: bool,
-}
-
-/// Stored state to load for a batch.
-#[derive(Default, Debug, PartialEq, Eq)]
-pub struct Needs {
-    /// Entries that may have been received before.
-    pub entries: Vec<EntryId>,
-    /// Rows.
-    pub rows: Vec<RowRef>,
-    /// Pairs of link rows.
-    pub pairs: Vec<PairKey>,
-}
-
-impl Needs {
-    /// Whether nothing is left to load.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.rows.is_empty() && self.pairs.is_empty()
-    }
-}
-
-/// What is remembered of a change that was received before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Receipt {
-    /// Where the audit log has it.
-    pub seq: Seq,
-    /// Whether it was refused.
-    pub refused: bool,
-}
-
-/// One line of the audit log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LogRecord {
-    /// Its place in the space's order.
-    pub seq: Seq,
-    /// The change's id.
-    pub id: EntryId,
-    /// The id's spelling.
-    pub id_spelling: Spelling,
-    /// What became of it.
-    pub verdict: Verdict,
-    /// The time it counts as made at, in microseconds since 1970.
-    pub time_us: i64,
-    /// When it arrived.
-    pub arrived_us: i64,
-    /// Its timestamp was too far in the future, so the time of arrival was taken.
-    pub clamped: bool,
-    /// The entry as it was received.
-    pub raw: Bytes,
-}
-
-/// A row to store at `row.last_seq`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RowWrite {
-    /// Where it is stored now; `None` for a new one.
-    pub stored_at: Option<Seq>,
-    /// The new state.
-    pub row: Row,
-}
-
-/// A pair of link rows to store.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PairWrite {
-    /// The pair.
-    pub pair: PairKey,
-    /// The one live row that links it; `None` when there is none now.
-    pub keeper: Option<RowRef>,
-}
-
-/// What the sender of a change is to be told.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Outcome {
-    /// The id to acknowledge, as it was spelled; `None` when it cannot be repeated.
-    pub ack: Option<AckId>,
-    /// What became of the change.
-    pub verdict: Verdict,
-    /// What must be sent before the ack.
-    pub correction: Option<Correction>,
-}
-
-/// Everything an upload does. To be stored in one transaction; nothing of it may leave before that is durable.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// The space's last seq before.
-    pub before: Seq,
-    /// The space's counters afterwards.
-    pub head: SpaceHead,
-    /// New lines of the audit log, in the order of their seqs.
-    pub log: Vec<LogRecord>,
-    /// Rows to store.
-    pub rows: Vec<RowWrite>,
-    /// Pairs to store.
-    pub pairs: Vec<PairWrite>,
-    /// One for each change, in the order of the upload.
-    pub outcomes: Vec<Outcome>,
-    /// What other connections are to be sent, each with its seq, in order.
-    pub visible: Vec<(Seq, Outgoing)>,
-}
+pub use types::{Context, Effects, LogRecord, Needs, Outcome, PairWrite, Receipt, RowWrite};
 
 struct RowSlot {
     row: Option<Row>,
@@ -449,50 +331,6 @@ impl<'a> Batch<'a> {
         merged
     }
 
-    /// Brings the pair's keeper in line with the row: a live link row keeps its pair, a deleted one gives it up.
-    fn keep_pair(&mut self, pair: PairKey, reference: &RowRef) {
-        let live = self.row(reference).is_some_and(Row::is_live);
-        let slot = self.pairs.entry(pair).or_default();
-        slot.dirty |= !core::mem::replace(&mut slot.known, true);
-        if live && slot.keeper.is_none() {
-            slot.keeper = Some(reference.clone());
-            slot.dirty = true;
-        } else if !live && slot.keeper.as_ref() == Some(reference) {
-            slot.keeper = None;
-            slot.dirty = true;
-        }
-    }
-
-    /// Why a change of a link row cannot be taken, if so: its ends are given once, both of them, and never change. Clients
-    /// have other tables whose names start with `_` (lists of bounds, unions); their rows name no ends.
-    fn link_problem(&self, reference: &RowRef, change: &Change, pair: Option<PairKey>) -> Option<Code> {
-        if !is_link_table(&change.table) {
-            return None;
-        }
-        let names_an_end = change.fields.iter().any(|field| LINK_COLUMNS.contains(&&*field.name));
-        match change.operation {
-            Operation::Insert if pair.is_none() => names_an_end.then_some(Code::LinkIncomplete),
-            Operation::Insert => {
-                let kept = self.row(reference).and_then(|row| row.pair);
-                kept.is_some_and(|kept| Some(kept) != pair).then_some(Code::LinkImmutable)
-            }
-            Operation::Update => names_an_end.then_some(Code::LinkImmutable),
-            Operation::Delete => None,
-        }
-    }
-
-    /// Whether a link row goes only because a row that it links was deleted by a DELETE of this upload that lost.
-    fn deletes_link_of_undeleted(&self, reference: &RowRef, change: &Change) -> bool {
-        if self.undeleted.is_empty() || !is_link_table(&change.table) {
-            return false;
-        }
-        let stored: Vec<Field> = self.row(reference).map(Row::values).unwrap_or_default();
-        let ends =
-            change.fields.iter().chain(&stored).filter(|field| LINK_COLUMNS[..2].contains(&&*field.name));
-        ends.filter_map(|field| RowId::parse(&lattice_protocol::value::string_value(&field.value)?))
-            .any(|end| self.undeleted.contains(&end.key))
-    }
-
     fn refused(&mut self, refused: Refused, arrival: i64) {
         let id = self.id_of(&refused);
         let spelling = refused.id.map_or(Spelling::default(), |(_, spelling)| spelling);
@@ -622,23 +460,6 @@ impl<'a> Batch<'a> {
 
     fn id_of(&self, refused: &Refused) -> EntryId {
         refused.id.map_or_else(|| self.context.minter.stand_in(&refused.raw), |(id, _)| id)
-    }
-
-    /// The pair that a change of a link row names, where it names both ends.
-    fn pair_of(&self, change: &Change) -> Option<PairKey> {
-        if !is_link_table(&change.table) {
-            return None;
-        }
-        let mut ends = LINK_COLUMNS.iter().map(|column| {
-            let field = change.fields.iter().find(|field| field.name == *column)?;
-            lattice_protocol::value::string_value(&field.value)
-        });
-        let (lhs, rhs, rhs_type) = (ends.next()??, ends.next()??, ends.next()?);
-        Some(
-            self.context
-                .minter
-                .pair(&change.table, [lhs.as_str(), rhs.as_str()].into_iter().chain(rhs_type.as_deref())),
-        )
     }
 
     fn want_row(&mut self, row: RowRef) {
