@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 use yawc::{CompressionLevel, DeflatePool, Options, Role, WebSocket};
 
 use super::SyncState;
-use super::json::{self, Json, Switched};
+use super::json::{Json, Switched};
 use super::line::Line;
 use super::native::{self, Finished};
 use super::seat::{self, Ask, Came, Refusal, Seat};
@@ -163,8 +163,8 @@ impl Opened {
             match Box::pin(native::serve(&state, &mut line, seat, lost)).await {
                 Finished::End(end) => return line.close(end).await,
                 Finished::Json(first) => {
-                    let came = json::came(checkpoint.as_deref());
-                    switched = Some(Switched { first, space: name, came });
+                    let cursor = checkpoint.map(bytestring::ByteString::from);
+                    switched = Some(Switched { first, space: name, cursor });
                 }
             }
         }

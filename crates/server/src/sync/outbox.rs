@@ -17,14 +17,21 @@ const MAX_WAITING_PONGS: usize = 64;
 #[derive(Default)]
 pub(super) struct Outbox {
     frames: VecDeque<Frame>,
+    /// Frames are text: clients of the JSON dialect need not look into bytes.
+    text: bool,
     unflushed: bool,
     /// Pings whose answers wait in the codec.
     pongs: usize,
 }
 
 impl Outbox {
+    /// From now on frames are text.
+    pub(super) fn write_text(&mut self) {
+        self.text = true;
+    }
+
     pub(super) fn push(&mut self, frame: Bytes) {
-        self.frames.push_back(Frame::binary(frame));
+        self.frames.push_back(if self.text { Frame::text(frame) } else { Frame::binary(frame) });
     }
 
     pub(super) fn push_ping(&mut self) {

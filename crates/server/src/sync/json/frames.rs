@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use lattice_auth::AuthError;
 use lattice_engine::Outcome;
 use lattice_protocol::Code;
@@ -17,7 +18,7 @@ use secrecy::SecretString;
 
 use super::deliver::changes_frames;
 use super::subscription::{Awaited, Subscription};
-use super::{Client, Json, MAX_SUBSCRIPTIONS};
+use super::{Client, Json, MAX_SUBSCRIPTIONS, Switched};
 use crate::sync::line::End;
 use crate::sync::native::off_thread;
 use crate::sync::seat::{self, Ask, Came, MAX_PAGE_ROWS, Refusal, Seat};
@@ -25,17 +26,44 @@ use crate::sync::seat::{self, Ask, Came, MAX_PAGE_ROWS, Refusal, Seat};
 impl Json<'_> {
     pub(super) async fn frame(&mut self, payload: Bytes) -> Result<(), End> {
         let bytes = payload.len();
-        let frame = match off_thread(payload, |payload| decode(payload, MAX_CHANGES_PER_FRAME)).await {
-            Ok(ClientFrame::Hello(hello)) => {
-                self.hello(hello);
-                return Ok(());
-            }
-            Ok(frame) => frame,
-            Err(error) => {
-                self.refuse_frame(&error);
-                return Ok(());
-            }
-        };
+        match off_thread(payload, |payload| decode(payload, MAX_CHANGES_PER_FRAME)).await {
+            Ok(frame) => self.decoded(frame, bytes).await?,
+            Err(error) => self.refuse_frame(&error),
+        }
+        Ok(())
+    }
+
+    /// The frame by which a native connection has turned out to speak JSON, subscribed to `space`. What it does to the space
+    /// is done by the subscription: its uploads do not come back to it.
+    pub(super) async fn first_frame(&mut self, switched: Switched) -> Result<(), End> {
+        let Switched { first, space, cursor } = switched;
+        let bytes = first.len();
+        let decoded = off_thread(first, |payload| decode(payload, MAX_CHANGES_PER_FRAME)).await;
+        let greets = matches!(decoded, Ok(ClientFrame::Hello(_)));
+        let subscribes =
+            matches!(&decoded, Ok(ClientFrame::Subscribe(subscribe)) if subscribe.space == space);
+        if !greets {
+            self.welcome();
+        }
+        let subscribe = Subscribe { space, cursor, ..Subscribe::default() };
+        if !greets && !subscribes {
+            self.subscribe(subscribe.clone()).await?;
+        }
+        match decoded {
+            Ok(frame) => self.decoded(frame, bytes).await?,
+            Err(error) => self.refuse_frame(&error),
+        }
+        if greets {
+            self.subscribe(subscribe).await?;
+        }
+        Ok(())
+    }
+
+    async fn decoded(&mut self, frame: ClientFrame, bytes: usize) -> Result<(), End> {
+        if let ClientFrame::Hello(hello) = frame {
+            self.hello(hello);
+            return Ok(());
+        }
         if !self.client.welcomed {
             self.welcome();
         }
@@ -45,7 +73,7 @@ impl Json<'_> {
                 // What the first one owes is answered under its own view and cursor.
                 self.held = Some(subscribe);
             }
-            ClientFrame::Subscribe(subscribe) => self.subscribe_from_cursor(subscribe).await?,
+            ClientFrame::Subscribe(subscribe) => self.subscribe(subscribe).await?,
             ClientFrame::Unsubscribe { space } => {
                 if let Some(at) = self.find(space) {
                     self.subscriptions[at].muted = true;
@@ -71,7 +99,9 @@ impl Json<'_> {
             return;
         }
         let schema_version = hello.schema_version.or(self.client.schema_version);
-        self.client = Client { id: hello.client_id, schema_version, format: hello.format, welcomed: false };
+        // A copy: the frame that it is a part of may be much larger.
+        let id = hello.client_id.map(|id| ByteString::from(&*id));
+        self.client = Client { id, schema_version, format: hello.format, welcomed: false };
         self.welcome();
     }
 
@@ -90,13 +120,9 @@ impl Json<'_> {
         open(self.state, origin, ask, came).await
     }
 
-    pub(super) async fn subscribe_from_cursor(&mut self, subscribe: Subscribe) -> Result<(), End> {
-        let came = came(subscribe.cursor.as_deref());
-        self.subscribe(subscribe, came).await
-    }
-
-    pub(super) async fn subscribe(&mut self, subscribe: Subscribe, came: Came) -> Result<(), End> {
-        let Subscribe { space, filter, .. } = subscribe;
+    pub(super) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
+        let Subscribe { space, cursor, filter } = subscribe;
+        let came = came(cursor.as_deref());
         let place = self.find(space);
         if place.is_none() && !self.has_place() {
             self.refuse(Code::TooManySubscriptions, "a connection has at most 100 spaces", Some(space));

@@ -22,7 +22,7 @@ use tokio::time::sleep_until;
 
 use super::SyncState;
 use super::line::{End, Line, LineEvent};
-use super::seat::{Came, Moved, Refusal};
+use super::seat::{Moved, Refusal};
 use subscription::Subscription;
 
 pub(super) use deliver::result;
@@ -58,7 +58,7 @@ pub(super) struct Switched {
     /// The space that the address names.
     pub(super) space: Space,
     /// The checkpoint that the address names.
-    pub(super) came: Came,
+    pub(super) cursor: Option<ByteString>,
 }
 
 /// A connection that speaks the JSON dialect.
@@ -94,11 +94,9 @@ impl<'a> Json<'a> {
     }
 
     async fn run(&mut self, switched: Option<Switched>) -> Result<std::convert::Infallible, End> {
-        if let Some(Switched { first, space, came }) = switched {
-            self.frame(first).await?;
-            if !self.subscriptions.iter().any(|held| held.name == space) {
-                self.subscribe(Subscribe { space, ..Subscribe::default() }, came).await?;
-            }
+        self.line.outbox.write_text();
+        if let Some(switched) = switched {
+            self.first_frame(switched).await?;
         }
         let stop = self.state.stop.clone();
         let mut timer = std::pin::pin!(sleep_until(self.line.next_timer()));
@@ -107,7 +105,7 @@ impl<'a> Json<'a> {
             if self.held.as_ref().is_some_and(|held| self.is_settled(held.space))
                 && let Some(held) = self.held.take()
             {
-                self.subscribe_from_cursor(held).await?;
+                self.subscribe(held).await?;
             }
             let closing = stop.is_cancelled();
             if self.line.outbox.is_empty() {
