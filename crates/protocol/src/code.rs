@@ -64,6 +64,8 @@ codes! {
     BadFilter = "bad_filter",
     /// The state in `presence` is too large, or not JSON that every parser can read.
     BadPresence = "bad_presence",
+    /// As many clients of the space as may show a state already.
+    PresenceFull = "presence_full",
     /// There is no such space, or the client may not see it.
     SpaceNotFound = "space_not_found",
     /// The space asks for another version of the app's schema than the client declares.

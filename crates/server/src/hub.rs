@@ -15,8 +15,10 @@ use tokio::sync::watch;
 use crate::spaces::AccessHints;
 
 pub use commit_frame::{CommitFrame, PlainKey};
+pub use presence::{Present, Shown, Watched};
 
 mod commit_frame;
+mod presence;
 
 /// Bytes of recent commits kept for each space that has connections.
 const MAX_RING_BYTES: usize = 1 << 20;
@@ -34,6 +36,8 @@ pub struct Signal {
     pub head: Seq,
     /// Counts changes of what anybody may do in the space.
     pub access: u64,
+    /// Counts changes of what the space's clients show one another.
+    pub presence: u64,
     /// The server is closing.
     pub closing: bool,
 }
@@ -60,6 +64,7 @@ pub struct LiveSpace {
     ring: Mutex<Ring<Option<Arc<CommitFrame>>>>,
     /// Ways of writing in the JSON dialect that connections want, and how many want each.
     plain: Mutex<PlainListeners>,
+    presence: Mutex<presence::Registry>,
 }
 
 #[derive(Default)]
@@ -109,9 +114,10 @@ impl Hub {
             Arc::new(LiveSpace {
                 id,
                 hub: Arc::downgrade(self),
-                signal: watch::Sender::new(Signal { head: 0, access: 0, closing }),
+                signal: watch::Sender::new(Signal { head: 0, access: 0, presence: 0, closing }),
                 ring: Mutex::new(Ring::new(MAX_RING_BYTES, MAX_RING_COMMITS)),
                 plain: Mutex::default(),
+                presence: Mutex::default(),
             })
         };
         match state.live.entry(id) {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use lattice_engine::{Delivery, Verdict};
 use lattice_protocol::plain::{
-    ChangesFrame, Format, Status, UploadResult, encode_ack, encode_current, encode_entry,
+    ChangesFrame, Format, Status, UploadResult, encode_ack, encode_current, encode_entry, encode_presence,
 };
 use lattice_protocol::{Outgoing, Spelling};
 
@@ -45,13 +45,21 @@ async fn deliver(
     format: Format,
     mut send: impl FnMut(Bytes),
 ) -> Result<(), End> {
-    if !held.muted && !deliver_live(held, format, &mut send) {
+    if !held.wants_state() {
+        // Acks or presence alone.
+    } else if !held.muted && !deliver_live(held, format, &mut send) {
         let pulled = held.seat.pull(state, MAX_PAGE_ROWS).await;
         let (delivery, more) = pulled.map_err(|error| End::internal(&error))?;
         send_delivery(held, delivery, more, format, &mut send);
     } else if held.muted && held.seat.stream.pending() > 0 {
         let delivery = held.seat.pull_corrections(state).await.map_err(|error| End::internal(&error))?;
         send_delivery(held, delivery, true, format, &mut send);
+    }
+    if held.wants_presence() {
+        let Subscription { name, seat, present, watched, .. } = held;
+        seat.live.watch(watched, present.as_ref(), |shown, state| {
+            send(encode_presence(*name, &shown.user, shown.client_id.as_deref(), state));
+        });
     }
     let cursor = (!held.muted).then(|| held.seat.cursor().to_text(Spelling::default()));
     let answered = held.seat.stream.answered();

@@ -19,6 +19,7 @@ use secrecy::SecretString;
 use super::deliver::changes_frames;
 use super::subscription::{Awaited, Subscription};
 use super::{Client, Json, MAX_SUBSCRIPTIONS, Switched};
+use crate::hub::Shown;
 use crate::sync::line::End;
 use crate::sync::native::off_thread;
 use crate::sync::seat::{self, Ask, Came, MAX_PAGE_ROWS, Refusal, Seat};
@@ -78,15 +79,14 @@ impl Json<'_> {
                 if let Some(at) = self.find(space) {
                     self.subscriptions[at].muted = true;
                     self.subscriptions[at].listener = None;
+                    self.subscriptions[at].present = None;
                 }
             }
             ClientFrame::Upload(upload) => self.upload(upload, bytes).await?,
             ClientFrame::Poll(poll) => self.poll(poll).await?,
             // What a client has stored is its own affair: it says so when it subscribes again.
             ClientFrame::Ack { .. } => {}
-            ClientFrame::Presence { space, .. } => {
-                self.refuse(Code::BadPresence, "presence is not kept by this version", Some(space));
-            }
+            ClientFrame::Presence { space, state } => self.presence(space, state).await?,
             ClientFrame::Auth { token } => self.auth(&token).await,
             ClientFrame::Ping => self.line.outbox.push(encode_pong()),
         }
@@ -136,9 +136,17 @@ impl Json<'_> {
                     self.line.outbox.push(encode_reset(space, reason));
                 }
                 self.line.outbox.push(encode_ready(space, head.seq, role(seat.role)));
-                let subscription = Subscription::new(space, seat, false, self.client.format);
+                let mut subscription = Subscription::new(space, seat, false, self.client.format);
                 match place {
-                    Some(at) => self.subscriptions[at] = subscription,
+                    Some(at) => {
+                        // Whoever asks for something else in a space has not left it.
+                        let before = &mut self.subscriptions[at];
+                        subscription.present = before.present.take();
+                        if !before.muted {
+                            subscription.watched = std::mem::take(&mut before.watched);
+                        }
+                        *before = subscription;
+                    }
                     None => self.subscriptions.push(subscription),
                 }
                 Ok(())
@@ -157,7 +165,7 @@ impl Json<'_> {
     /// Whether one more space fits; those that were only uploaded to make room.
     fn has_place(&mut self) -> bool {
         if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
-            self.subscriptions.retain(|held| !held.muted || !held.is_settled());
+            self.subscriptions.retain(Subscription::is_in_use);
         }
         self.subscriptions.len() < MAX_SUBSCRIPTIONS
     }
@@ -237,6 +245,30 @@ impl Json<'_> {
             Err(StoreError::NoAccess) => self.end(at, &Refusal::NotFound),
             // A later upload must not overtake one that was not stored.
             Err(error) => return Err(End::internal(&error)),
+        }
+        Ok(())
+    }
+
+    /// What the others of a space are to see of this client. It need not have asked for what is in the space.
+    async fn presence(&mut self, space: Space, state: Option<Bytes>) -> Result<(), End> {
+        let Some(state) = state else {
+            if let Some(at) = self.find(space) {
+                self.subscriptions[at].present = None;
+            }
+            return Ok(());
+        };
+        let Some(at) = self.place_for(space).await? else { return Ok(()) };
+        // A copy: the frame that it is a part of may be much larger.
+        let state = Bytes::copy_from_slice(&state);
+        let shown = Shown { user: self.line.identity.user.0, client_id: self.client.id.clone(), state };
+        let held = &mut self.subscriptions[at];
+        if let Some(present) = &held.present {
+            present.show(shown);
+            return Ok(());
+        }
+        held.present = held.seat.live.present(shown);
+        if held.present.is_none() {
+            self.refuse(Code::PresenceFull, "as many clients as may show something already", Some(space));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use lattice_protocol::plain::{AckId, Format, Space, UploadId};
 use tokio::sync::watch;
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::hub::{PlainKey, PlainListener, Signal};
+use crate::hub::{PlainKey, PlainListener, Present, Signal, Watched};
 use crate::sync::seat::Seat;
 
 /// A space of a connection.
@@ -26,6 +26,10 @@ pub(super) struct Subscription {
     /// Uploads that are not acknowledged, oldest first.
     pub(super) awaited: VecDeque<Awaited>,
     pub(super) listener: Option<PlainListener>,
+    /// What the client shows the others.
+    pub(super) present: Option<Present>,
+    /// What it was told of what the others show.
+    pub(super) watched: Watched,
     changed: ReusableBoxFuture<'static, watch::Receiver<Signal>>,
 }
 
@@ -74,6 +78,8 @@ impl Subscription {
             complete: false,
             awaited: VecDeque::new(),
             listener,
+            present: None,
+            watched: Watched::default(),
             changed: ReusableBoxFuture::new(changed(signal)),
         }
     }
@@ -103,13 +109,27 @@ impl Subscription {
 
     /// Whether there may be something to send.
     pub(super) fn is_due(&mut self) -> bool {
-        let head = self.seat.signal.borrow_and_update().head;
         let answered = self.seat.stream.answered();
         let acks = self.awaited.front().and_then(|awaited| awaited.outcome.as_ref());
-        acks.is_some_and(|(_, queued)| *queued <= answered)
-            || match self.muted {
-                true => self.seat.stream.pending() > 0,
-                false => self.seat.stream.wants_pull(head),
-            }
+        acks.is_some_and(|(_, queued)| *queued <= answered) || self.wants_state() || self.wants_presence()
+    }
+
+    /// Whether there may be changes or current values to send.
+    pub(super) fn wants_state(&mut self) -> bool {
+        let head = self.seat.signal.borrow_and_update().head;
+        match self.muted {
+            true => self.seat.stream.pending() > 0,
+            false => self.seat.stream.wants_pull(head),
+        }
+    }
+
+    /// Whether there may be something to tell of what others show.
+    pub(super) fn wants_presence(&self) -> bool {
+        !self.muted && self.watched.is_behind(self.seat.signal.borrow().presence)
+    }
+
+    /// Whether the client has a use for it, though it has not asked for what is in the space.
+    pub(super) fn is_in_use(&self) -> bool {
+        !self.muted || self.present.is_some() || !self.is_settled()
     }
 }
