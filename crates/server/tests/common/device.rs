@@ -44,6 +44,8 @@ pub struct Device {
     pub name: String,
     pub db: NativeClient,
     pub token: String,
+    /// The address of its space; `None`: the private one.
+    pub space: Option<String>,
     pub socket: Option<Socket>,
     pub rng: Rng,
     /// Own changes that were acknowledged.
@@ -61,7 +63,13 @@ impl Device {
     pub fn new(name: &str, account: &Account, seed: u64) -> Self {
         let db = NativeClient::new(schema(), 1_000);
         let (name, token) = (name.to_owned(), account.token.clone());
-        Self { name, db, token, socket: None, rng: Rng::new(seed), acked: Vec::new(), trace: Vec::new() }
+        let (space, rng) = (None, Rng::new(seed));
+        Self { name, db, token, space, socket: None, rng, acked: Vec::new(), trace: Vec::new() }
+    }
+
+    /// The same for a shared space.
+    pub fn in_space(name: &str, account: &Account, seed: u64, space: &str) -> Self {
+        Self { space: Some(space.to_owned()), ..Self::new(name, account, seed) }
     }
 
     /// A label without a time, as released clients write it: an upper-case variant digit.
@@ -89,7 +97,11 @@ impl Device {
     pub fn try_connect(&mut self, server: &TestServer) -> Result<(), Lost> {
         let checkpoint = self.db.connect();
         self.trace.push(("connects with", checkpoint.clone().unwrap_or_default().into()));
-        let answer = handshake_of(server, &target(checkpoint.as_deref()), Some(&self.token), b"");
+        let mut target = target(checkpoint.as_deref());
+        if let Some(space) = &self.space {
+            target.insert_str("/sync".len(), &format!("/{space}"));
+        }
+        let answer = handshake_of(server, &target, Some(&self.token), b"");
         self.socket = Some(answer.map_err(|_| Lost)?.socket());
         self.upload()
     }
@@ -168,10 +180,35 @@ impl Device {
 
     /// Listens until a row is there.
     #[track_caller]
-    fn until_row(&mut self, table: usize, row: &RowId) {
+    pub fn until_row(&mut self, table: usize, row: &RowId) {
         while !self.db.rows().contains_key(&(table, row.key.clone())) {
             let step = self.step();
             step.unwrap_or_else(|_| panic!("{} lost its connection", self.name));
+        }
+    }
+
+    /// Listens until a row is gone.
+    #[track_caller]
+    pub fn until_gone(&mut self, table: usize, row: &RowId) {
+        while self.db.rows().contains_key(&(table, row.key.clone())) {
+            let step = self.step();
+            step.unwrap_or_else(|_| panic!("{} lost its connection", self.name));
+        }
+    }
+
+    /// Code and reason of the close frame that ends the connection; what comes before it is taken.
+    #[track_caller]
+    pub fn closed(&mut self) -> (u16, String) {
+        let mut socket = self.socket.take().expect("a connection");
+        loop {
+            match socket.next() {
+                Got::Frame(frame) => {
+                    self.db.receive(&frame).expect("a frame that clients can read");
+                }
+                Got::Closed(code, reason) => return (code, reason),
+                Got::Gone => panic!("the connection ended without a close frame"),
+                Got::Ping | Got::Pong => {}
+            }
         }
     }
 

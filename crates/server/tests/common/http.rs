@@ -1,11 +1,13 @@
 //! Accounts, as apps make them.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 use super::PATIENCE;
 use super::server::TestServer;
 
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
 /// An account that is logged in.
 #[derive(Clone, Debug)]
@@ -17,10 +19,11 @@ pub struct Account {
     pub user: String,
 }
 
-fn agent() -> ureq::Agent {
+/// One for all, so that connections are used again.
+static AGENT: LazyLock<ureq::Agent> = LazyLock::new(|| {
     let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
     config.build().into()
-}
+});
 
 /// Makes an account: hashing takes a while in test builds, so tests make few.
 #[track_caller]
@@ -51,7 +54,7 @@ pub fn log_out(server: &TestServer, token: &str) {
 /// Status and body; null when there is none.
 #[track_caller]
 pub fn post(server: &TestServer, path: &str, token: Option<&str>, body: &Value) -> (u16, Value) {
-    let mut request = agent().post(format!("http://{}{path}", server.address()));
+    let mut request = AGENT.post(format!("http://{}{path}", server.address()));
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
@@ -61,8 +64,98 @@ pub fn post(server: &TestServer, path: &str, token: Option<&str>, body: &Value) 
 /// Status and body of a GET.
 #[track_caller]
 pub fn get(server: &TestServer, path: &str, token: &str) -> (u16, Value) {
-    let request = agent().get(format!("http://{}{path}", server.address()));
-    read(request.header("authorization", format!("Bearer {token}")).call())
+    call(server, "GET", path, token, None)
+}
+
+/// Status and body of any request.
+#[track_caller]
+pub fn call(
+    server: &TestServer,
+    method: &str,
+    path: &str,
+    token: &str,
+    body: Option<&Value>,
+) -> (u16, Value) {
+    let (status, text) = call_raw(server, method, path, token, body);
+    (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+/// The same with the body as it came.
+#[track_caller]
+pub fn call_raw(
+    server: &TestServer,
+    method: &str,
+    path: &str,
+    token: &str,
+    body: Option<&Value>,
+) -> (u16, String) {
+    let url = format!("http://{}{path}", server.address());
+    let bearer = format!("Bearer {token}");
+    let without = match method {
+        "GET" => Some(AGENT.get(&url)),
+        "DELETE" => Some(AGENT.delete(&url)),
+        _ => None,
+    };
+    let with = match (method, without) {
+        (_, Some(request)) if body.is_none() => Err(request),
+        // Here the body is the password.
+        (_, Some(request)) => Ok(request.force_send_body()),
+        ("POST", None) => Ok(AGENT.post(&url)),
+        ("PUT", None) => Ok(AGENT.put(&url)),
+        ("PATCH", None) => Ok(AGENT.patch(&url)),
+        (other, None) => panic!("{other} is not used here"),
+    };
+    let answer = match with {
+        Ok(request) => request.header("authorization", bearer).send_json(body.unwrap_or(&json!({}))),
+        Err(request) => request.header("authorization", bearer).call(),
+    };
+    let mut answer = answer.expect("an answer");
+    let text = answer.body_mut().with_config().limit(64 << 20).read_to_string().expect("text");
+    (answer.status().as_u16(), text)
+}
+
+/// Makes a shared or public space, and says its id.
+#[track_caller]
+pub fn make_space(server: &TestServer, owner: &Account, kind: &str) -> String {
+    let (status, space) = post(server, "/spaces", Some(&owner.token), &json!({"name": "s", "kind": kind}));
+    assert_eq!(status, 201, "{space}");
+    space["id"].as_str().expect("an id").to_owned()
+}
+
+/// Makes somebody a member, by an invite for their e-mail address.
+#[track_caller]
+pub fn join(server: &TestServer, space: &str, owner: &Account, member: &Account, role: &str) {
+    let body = json!({"role": role, "email": member.email});
+    let (status, invite) = post(server, &format!("/spaces/{space}/invites"), Some(&owner.token), &body);
+    assert_eq!(status, 201, "{invite}");
+    let path = format!("/invites/{}/accept", invite["id"].as_str().expect("an id"));
+    let (status, answer) = post(server, &path, Some(&member.token), &json!({}));
+    assert_eq!(status, 200, "{answer}");
+}
+
+/// What a member is from now on.
+#[track_caller]
+pub fn set_role(server: &TestServer, space: &str, owner: &Account, member: &Account, role: &str) {
+    let path = format!("/spaces/{space}/members/{}", member.user);
+    let (status, answer) = call(server, "PATCH", &path, &owner.token, Some(&json!({"role": role})));
+    assert_eq!(status, 204, "{answer}");
+}
+
+/// Removes a member.
+#[track_caller]
+pub fn remove(server: &TestServer, space: &str, owner: &Account, member: &Account) {
+    let path = format!("/spaces/{space}/members/{}", member.user);
+    let (status, answer) = call(server, "DELETE", &path, &owner.token, None);
+    assert_eq!(status, 204, "{answer}");
+}
+
+/// Replaces the policy of a space, and the version of the schema that it asks for.
+#[track_caller]
+pub fn set_policy(server: &TestServer, space: &str, owner: &Account, policy: &Value, schema: &Value) {
+    let path = format!("/spaces/{space}/policy");
+    let body = json!({"policy": policy, "schemaVersion": schema});
+    let (status, answer) = call(server, "PUT", &path, &owner.token, Some(&body));
+    assert_eq!(status, 200, "{answer}");
 }
 
 #[track_caller]

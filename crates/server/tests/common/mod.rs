@@ -8,6 +8,8 @@ pub mod device;
 pub mod edit;
 pub mod entry;
 pub mod http;
+pub mod json_client;
+pub mod replica;
 pub mod server;
 pub mod socket;
 

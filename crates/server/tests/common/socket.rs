@@ -46,6 +46,19 @@ pub struct Handshake {
 /// An open socket.
 pub struct Socket {
     websocket: WebSocket<TcpStream>,
+    /// What kinds of messages the server may send.
+    speaks: Speaks,
+}
+
+/// What kinds of messages a server may send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Speaks {
+    /// Binary ones: the native dialect.
+    Binary,
+    /// Text: the JSON dialect.
+    Text,
+    /// Binary ones until the first text.
+    Either,
 }
 
 /// Everything that came until an upload was acknowledged.
@@ -119,6 +132,17 @@ pub fn handshake_of(
     token: Option<&str>,
     early: &[u8],
 ) -> std::io::Result<Handshake> {
+    handshake_with(server, target, token, "", early)
+}
+
+/// The same with more lines in the head.
+pub fn handshake_with(
+    server: &TestServer,
+    target: &str,
+    token: Option<&str>,
+    headers: &str,
+    early: &[u8],
+) -> std::io::Result<Handshake> {
     let mut stream = TcpStream::connect(server.address())?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -126,7 +150,7 @@ pub fn handshake_of(
     let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let mut request = format!(
         "GET {target} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{token}\r\n",
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{token}{headers}\r\n",
         server.address()
     )
     .into_bytes();
@@ -174,7 +198,9 @@ impl Handshake {
         assert!(!self.head.to_ascii_lowercase().contains("sec-websocket-extensions"), "none was offered");
         let config = WebSocketConfig::default().max_frame_size(None).max_message_size(None);
         let websocket = WebSocket::from_partially_read(self.stream, self.rest, Role::Client, Some(config));
-        Socket { websocket }
+        let head = self.head.to_ascii_lowercase();
+        let speaks = if head.contains("sec-websocket-protocol") { Speaks::Text } else { Speaks::Binary };
+        Socket { websocket, speaks }
     }
 }
 
@@ -187,6 +213,11 @@ impl Socket {
     #[track_caller]
     pub fn open(server: &TestServer, token: &str, checkpoint: Option<&str>) -> Self {
         handshake(server, &target(checkpoint), Some(token), b"").socket()
+    }
+
+    /// A frame in the JSON dialect is about to be sent: the answers to it are text.
+    pub fn switches(&mut self) {
+        self.speaks = Speaks::Either;
     }
 
     /// The stream below, to put any bytes on it.
@@ -234,8 +265,15 @@ impl Socket {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             self.stream().set_read_timeout(Some(left)).expect("a time-out");
             return Some(match self.websocket.read() {
-                Ok(Message::Binary(frame)) => Got::Frame(frame),
-                Ok(Message::Text(text)) => panic!("the server sends binary frames only: {text}"),
+                Ok(Message::Binary(frame)) => {
+                    assert_ne!(self.speaks, Speaks::Text, "the JSON dialect is text");
+                    Got::Frame(frame)
+                }
+                Ok(Message::Text(text)) => {
+                    assert_ne!(self.speaks, Speaks::Binary, "the native dialect is binary: {text}");
+                    self.speaks = Speaks::Text;
+                    Got::Frame(text.into())
+                }
                 Ok(Message::Ping(_)) => {
                     let _ = self.websocket.flush();
                     Got::Ping

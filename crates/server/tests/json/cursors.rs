@@ -1,0 +1,187 @@
+//! Cursors: what changed and nothing else, streams that start over, no gap between state and live.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use crate::common::entry::{Entry, new_row};
+use crate::common::http::sign_up;
+use crate::common::json_client::{JsonClient, change};
+use crate::common::server::TestServer;
+use crate::common::socket::Socket;
+
+#[test]
+fn a_cursor_brings_what_changed_and_nothing_else() {
+    let server = TestServer::start(&[]);
+    let ann = sign_up(&server, "ann");
+    let mut native = Socket::open(&server, &ann.token, None);
+    let rows: Vec<String> = (0..5).map(|_| new_row()).collect();
+    for row in &rows {
+        native.store(&[&Entry::insert("Trip", row).integer("days", 1).text("name", "a")]);
+    }
+    let mut client = JsonClient::in_space(&server, "ann", &ann, "me");
+    assert_eq!(
+        (client.space("me").rows.len(), &*client.space("me").resets),
+        (5, &["no_cursor".to_owned()][..])
+    );
+    client.disconnect();
+    let gone = new_row();
+    native.store(&[&Entry::update("Trip", &rows[1]).integer("days", 2), &Entry::delete("Trip", &rows[2])]);
+    native.store(&[&Entry::insert("Trip", &gone).integer("days", 1)]);
+    native.store(&[&Entry::delete("Trip", &gone)]);
+    let before = client.space("me").log.len();
+    client.connect(&server);
+    client.until_complete("me");
+    let replica = client.space("me");
+    let news: Vec<(&str, &str, String)> = replica.log[before..]
+        .iter()
+        .map(|change| (&*change.operation, &*change.global_row_id, format!("{:?}", change.columns())))
+        .filter(|(_, row, _)| *row != gone)
+        .collect();
+    let days = r#"{"days": "2"}"#.to_owned();
+    assert_eq!(news, [("update", &*rows[1], days), ("delete", &*rows[2], "{}".to_owned())]);
+    assert_eq!(replica.resets.len(), 1, "nothing starts over");
+    // Caught up: the next time nothing comes, and the state is complete all the same.
+    let before = replica.log.len();
+    client.disconnect();
+    client.connect(&server);
+    client.until_complete("me");
+    client.ping();
+    assert_eq!(client.space("me").log.len(), before);
+    // The cursor of an answer is one as well.
+    let row = new_row();
+    let upload = client.upload("me", vec![change("insert", "Trip", &row, json!({"days": 3}))]);
+    client.results(upload);
+    assert!(client.acks[&upload.to_string()]["cursor"].is_string());
+}
+
+#[test]
+fn streams_start_over_where_they_must() {
+    let server = TestServer::start(&[]);
+    let (ann, bob) = (sign_up(&server, "ann"), sign_up(&server, "bob"));
+    let mut native = Socket::open(&server, &ann.token, None);
+    let row = new_row();
+    native.store(&[&Entry::insert("Trip", &row).integer("days", 1)]);
+    let bobs = JsonClient::in_space(&server, "bob", &bob, "me").space("me").cursor.clone();
+    let mut client = JsonClient::in_space(&server, "ann", &ann, "me");
+    let anns = client.space("me").cursor.clone();
+    for (cursor, reason) in [
+        (None, "no_cursor"),
+        (Some("nonsense".to_owned()), "unknown_cursor"),
+        (Some("a0000000-1000-8000-8000-1d2e3f405162".to_owned()), "unknown_cursor"),
+        (bobs, "unknown_cursor"),
+    ] {
+        client.send(&json!({"type": "subscribe", "cursor": cursor}));
+        let reset = client.event("reset");
+        assert_eq!(reset, json!({"type": "reset", "space": "me", "reason": reason}));
+        client.until_row("me", "Trip", &row);
+        client.send(&json!({"type": "poll", "cursor": cursor}));
+        assert_eq!(client.event("reset")["reason"], reason);
+        client.until_row("me", "Trip", &row);
+    }
+    // A good one does not.
+    let resets = client.space("me").resets.len();
+    client.send(&json!({"type": "subscribe", "cursor": anns}));
+    client.event("ready");
+    client.ping();
+    assert_eq!(client.space("me").resets.len(), resets);
+}
+
+#[test]
+fn a_poll_is_one_page() {
+    let server = TestServer::start(&[]);
+    let ann = sign_up(&server, "ann");
+    let rows: Vec<String> = (0..7).map(|_| new_row()).collect();
+    let entries: Vec<Entry> = rows.iter().map(|row| Entry::insert("Trip", row).integer("days", 1)).collect();
+    Socket::open(&server, &ann.token, None).store(&entries.iter().collect::<Vec<_>>());
+    let mut client = JsonClient::open(&server, "ann", &ann);
+    let mut pages = Vec::new();
+    let mut cursor = json!(null);
+    loop {
+        client.send(&json!({"type": "poll", "cursor": cursor, "limit": 3}));
+        let page = client.event("changes");
+        cursor = page["cursor"].clone();
+        pages.push((page["changes"].as_array().expect("changes").len(), page["more"] == true));
+        if page["more"] == false {
+            break;
+        }
+    }
+    assert_eq!(pages, [(3, true), (3, true), (1, false)]);
+    assert_eq!(client.space("me").rows.len(), 7);
+    assert_eq!(client.space("me").resets, ["no_cursor"]);
+    // It is no subscription.
+    Socket::open(&server, &ann.token, None).store(&[&Entry::insert("Trip", &new_row()).integer("days", 1)]);
+    client.ping();
+    assert_eq!(client.space("me").rows.len(), 7);
+    client.send(&json!({"type": "poll", "cursor": cursor}));
+    assert_eq!(client.event("changes")["changes"].as_array().expect("changes").len(), 1);
+}
+
+#[test]
+fn nothing_is_missed_between_state_and_live() {
+    let server = TestServer::start(&[]);
+    let ann = sign_up(&server, "ann");
+    let done = AtomicBool::new(false);
+    let total = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..2)
+            .map(|writer| {
+                let (server, ann, done) = (&server, &ann, &done);
+                scope.spawn(move || {
+                    let mut socket = Socket::open(server, &ann.token, None);
+                    let mut count = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        let entry = Entry::insert("Trip", &format!("w{writer}-{count}")).integer("n", count);
+                        socket.store(&[&entry]);
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        let mut clients = Vec::new();
+        for number in 0..10 {
+            let mut client = JsonClient::open(&server, &format!("client {number}"), &ann);
+            client.subscribe("me", json!({}));
+            client.until_complete("me");
+            // All that was committed when the subscription began is in the state: each change made a row.
+            let replica = client.space("me");
+            assert!(replica.rows.len() as u64 >= replica.seq, "{} of {}", replica.rows.len(), replica.seq);
+            let held = replica.rows.len();
+            client.until(|client| client.space("me").rows.len() >= held + 5);
+            assert_no_gap(&client);
+            // Some leave in the midst of it and come back.
+            if number % 2 == 0 {
+                client.disconnect();
+            }
+            clients.push(client);
+        }
+        done.store(true, Ordering::Relaxed);
+        let counts: Vec<i64> = writers.into_iter().map(|writer| writer.join().expect("a writer")).collect();
+        for client in &mut clients {
+            if client.socket.is_none() {
+                client.connect(&server);
+            }
+            client.until(|client| client.space("me").rows.len() as i64 == counts.iter().sum::<i64>());
+            assert_no_gap(client);
+            assert_eq!(client.space("me").resets.len(), 1);
+        }
+        counts.iter().sum::<i64>()
+    });
+    assert!(total > 0);
+}
+
+/// Of each writer's rows there are all up to the last: a stream that has one has those before it.
+#[track_caller]
+fn assert_no_gap(client: &JsonClient) {
+    for writer in 0..2 {
+        let prefix = format!("w{writer}-");
+        let mut numbers: Vec<usize> = client
+            .space("me")
+            .ids("Trip")
+            .iter()
+            .filter_map(|row| row.strip_prefix(&prefix)?.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        assert!(numbers.iter().enumerate().all(|(at, number)| at == *number), "{}: {numbers:?}", client.name);
+    }
+}
