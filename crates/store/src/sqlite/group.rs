@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lattice_engine::mutation::Mutation;
-use lattice_engine::{Access, Batch, Context, Effects, SpaceHead};
+use lattice_engine::{Access, Batch, Context, Effects, SpaceHead, Verdict};
 use rusqlite::Connection;
 
 use super::recent::{BlockNo, Recent, RecentLimits, View};
@@ -163,7 +163,8 @@ impl Group {
         }
     }
 
-    /// Applies one upload under its own savepoint: when it fails, nothing of it is left and the group goes on.
+    /// Applies one upload, under its own savepoint where that takes several statements: when it fails, nothing of it is
+    /// left and the group goes on.
     ///
     /// # Errors
     /// What the database says, that the space is full, or [`StoreError::NoAccess`].
@@ -173,48 +174,27 @@ impl Group {
         upload: &mut Upload,
         now_us: i64,
     ) -> Result<Effects, StoreError> {
-        let no = upload.space.no;
-        let record = self.access(connection, no, upload.origin.user)?;
-        let (recent, last_block) = (self.recent.staged(), self.last_block);
-        let before = self.heads.get(connection, &recent, no)?;
-        let settled = self.heads.is_settled(connection, no)? || Mutation::DedupAcrossSpaces.is_active();
-        let result = in_savepoint(connection, || {
-            let context = Context {
-                writer: upload.origin.writer,
-                now_us,
-                max_skew_us: self.max_skew_us,
-                rules: &upload.space.rules,
-                minter: &upload.space.minter,
-                access: Access {
-                    user: upload.origin.user,
-                    role: record.role,
-                    policy: &record.policy,
-                    archived: record.archived,
-                    private: record.private,
-                },
-                plain: upload.plain,
-                echoes: upload.echoes,
-            };
-            let mut batch = Batch::new(context, std::mem::take(&mut upload.incoming));
-            loop {
-                let needs = batch.needs();
-                if needs.is_empty() {
-                    break;
-                }
-                spaces::supply(settled.then_some(connection), &recent, no, &needs, &mut batch)?;
-            }
-            let effects = batch.finish(before).map_err(|_| StoreError::SpaceFull)?;
-            if !self.known_writers.contains(&upload.origin.writer.0) {
+        let (no, writer) = (upload.space.no, upload.origin.writer);
+        let effects = self.merge(connection, upload, now_us)?;
+        let addition = log::Addition::new(no, writer, &effects);
+        let refuses = effects.log.iter().any(|record| matches!(record.verdict, Verdict::Rejected(_)));
+        let is_known = self.known_writers.contains(&writer.0);
+        let one_statement = is_known && !refuses && addition.is_one_statement();
+        let (recent, last_block) = (&self.recent, self.last_block);
+        let append = || addition.append(connection, recent, last_block, &effects);
+        let appended = if one_statement {
+            // A statement that fails leaves nothing by itself.
+            append()
+        } else {
+            in_savepoint(connection, || {
                 spaces::store_writer(connection, &upload.origin)?;
-            }
-            let writer = upload.origin.writer;
-            directory::refusals::store(connection, no, writer, &effects.log)?;
-            let appended = log::append(connection, &self.recent, last_block, no, writer, &effects)?;
-            Ok((effects, appended))
-        });
-        match result {
-            Ok((effects, appended)) => {
-                self.known_writers.insert(upload.origin.writer.0);
+                directory::refusals::store(connection, no, writer, &effects.log)?;
+                append()
+            })
+        };
+        match appended {
+            Ok(appended) => {
+                self.known_writers.insert(writer.0);
                 self.heads.changed.insert(no, effects.head);
                 self.last_block = appended;
                 Ok(effects)
@@ -226,6 +206,45 @@ impl Group {
                 Err(error)
             }
         }
+    }
+
+    /// What an upload does. Nothing is written here.
+    fn merge(
+        &mut self,
+        connection: &Connection,
+        upload: &mut Upload,
+        now_us: i64,
+    ) -> Result<Effects, StoreError> {
+        let no = upload.space.no;
+        let record = self.access(connection, no, upload.origin.user)?;
+        let recent = self.recent.staged();
+        let before = self.heads.get(connection, &recent, no)?;
+        let settled = self.heads.is_settled(connection, no)? || Mutation::DedupAcrossSpaces.is_active();
+        let context = Context {
+            writer: upload.origin.writer,
+            now_us,
+            max_skew_us: self.max_skew_us,
+            rules: &upload.space.rules,
+            minter: &upload.space.minter,
+            access: Access {
+                user: upload.origin.user,
+                role: record.role,
+                policy: &record.policy,
+                archived: record.archived,
+                private: record.private,
+            },
+            plain: upload.plain,
+            echoes: upload.echoes,
+        };
+        let mut batch = Batch::new(context, std::mem::take(&mut upload.incoming));
+        loop {
+            let needs = batch.needs();
+            if needs.is_empty() {
+                break;
+            }
+            spaces::supply(settled.then_some(connection), &recent, no, &needs, &mut batch)?;
+        }
+        batch.finish(before).map_err(|_| StoreError::SpaceFull)
     }
 
     /// Settles some of what earlier groups brought; the last thing before the commit.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use lattice_engine::{Effects, Receipt, Row, RowRef, Seq, Verdict, WriterId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::block::{self, Block, StoredRow};
+use super::block::{self, Block, Part, StoredRow};
 use super::recent::{BlockNo, Recent, RecentLimits};
 use super::spaces::corrupt;
 use crate::StoreError;
@@ -20,49 +20,68 @@ pub(super) fn set_settled(connection: &Connection, upto: BlockNo) -> Result<(), 
     Ok(())
 }
 
-/// Stages what an upload does and appends it to the log after block `last`. Answers the last block of it.
-pub(super) fn append(
-    connection: &Connection,
-    recent: &Recent,
-    last: BlockNo,
+/// What an upload does, as it is to be appended.
+pub(super) struct Addition {
     space: u32,
-    writer: WriterId,
-    effects: &Effects,
-) -> Result<BlockNo, StoreError> {
-    if effects.log.is_empty() && effects.rows.is_empty() && effects.pairs.is_empty() {
-        return Ok(last);
+    states: Vec<Bytes>,
+    parts: Vec<Part>,
+}
+
+impl Addition {
+    /// Writes it down. It has no blocks when nothing is to be kept.
+    pub(super) fn new(space: u32, writer: WriterId, effects: &Effects) -> Self {
+        let states = encode_rows(effects);
+        let empty = effects.log.is_empty() && effects.rows.is_empty() && effects.pairs.is_empty();
+        let parts = if empty { Vec::new() } else { block::encode(space, writer, effects, &states) };
+        Self { space, states, parts }
     }
-    let states = encode_rows(effects);
-    let parts = block::encode(space, writer, effects, &states);
-    let upto = last + parts.len() as BlockNo;
-    recent.stage(space, effects.before, upto, |staging| {
-        staging.head(effects.head);
-        for record in &effects.log {
-            let refused = matches!(record.verdict, Verdict::Rejected(_));
-            staging.receipt(record.id, Receipt { seq: record.seq, refused });
+
+    /// Whether appending it is a single statement.
+    pub(super) fn is_one_statement(&self) -> bool {
+        matches!(&self.parts[..], [part] if part.last_record.is_some())
+    }
+
+    /// Stages it, and appends it to the log after block `last`. When that fails, it is staged all the same. Answers the last block of it.
+    pub(super) fn append(
+        self,
+        connection: &Connection,
+        recent: &Recent,
+        last: BlockNo,
+        effects: &Effects,
+    ) -> Result<BlockNo, StoreError> {
+        let upto = last + self.parts.len() as BlockNo;
+        if self.parts.is_empty() {
+            return Ok(upto);
         }
-        for (write, state) in effects.rows.iter().zip(states) {
-            let row = &write.row;
-            staging.row(write.stored_at, &row.table, &row.id.key, row.last_seq, state);
-        }
-        for write in &effects.pairs {
-            staging.pair(write.pair, write.keeper.clone());
-        }
-        for (no, part) in (last + 1..).zip(&parts) {
-            if let Some(seq) = part.last_record {
-                staging.block(seq, no);
+        recent.stage(self.space, effects.before, upto, |staging| {
+            staging.head(effects.head);
+            for record in &effects.log {
+                let refused = matches!(record.verdict, Verdict::Rejected(_));
+                staging.receipt(record.id, Receipt { seq: record.seq, refused });
+            }
+            for (write, state) in effects.rows.iter().zip(self.states) {
+                let row = &write.row;
+                staging.row(write.stored_at, &row.table, &row.id.key, row.last_seq, state);
+            }
+            for write in &effects.pairs {
+                staging.pair(write.pair, write.keeper.clone());
+            }
+            for (no, part) in (last + 1..).zip(&self.parts) {
+                if let Some(seq) = part.last_record {
+                    staging.block(seq, no);
+                }
+            }
+        });
+        let mut insert = connection.prepare_cached("INSERT INTO block (no, content) VALUES (?1, ?2)")?;
+        for (no, part) in (last + 1..).zip(&self.parts) {
+            insert.execute(params![no, &part.content])?;
+            if part.last_record.is_none() {
+                let sql = "INSERT INTO lineless_block (space, block) VALUES (?1, ?2)";
+                connection.prepare_cached(sql)?.execute(params![self.space, no])?;
             }
         }
-    });
-    let mut insert = connection.prepare_cached("INSERT INTO block (no, content) VALUES (?1, ?2)")?;
-    for (no, part) in (last + 1..).zip(&parts) {
-        insert.execute(params![no, &part.content])?;
-        if part.last_record.is_none() {
-            let sql = "INSERT INTO lineless_block (space, block) VALUES (?1, ?2)";
-            connection.prepare_cached(sql)?.execute(params![space, no])?;
-        }
+        Ok(upto)
     }
-    Ok(upto)
 }
 
 /// The stored forms of all rows: slices of one buffer.

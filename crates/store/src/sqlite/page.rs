@@ -2,12 +2,16 @@
 
 use bytes::Bytes;
 use lattice_engine::{PullRequest, Row};
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use super::keys::{place, seq_of};
 use super::recent::View;
 use super::spaces::corrupt;
 use crate::StoreError;
+
+/// Places in a row that rows have left, in memory, from which on it is cheaper to look beyond them in the table than to
+/// step over what it still has there.
+const MIN_SKIPPED_PLACES: i64 = 32;
 
 /// A row that was read and is not decoded yet.
 enum Read {
@@ -44,40 +48,59 @@ pub(super) fn page(
     let sql = "SELECT place, state FROM row WHERE place > ?1 AND place <= ?2 ORDER BY place";
     let mut statement = connection.prepare_cached(sql)?;
     let last = place(space, lattice_engine::MAX_SEQ);
-    let mut found = statement.query(params![place(space, request.after), last])?;
-    let mut settled = found.next()?;
     let mut in_memory = recent.rows(space, request.after);
     let mut newer = in_memory.next();
     let mut page = Page { request, settled: Vec::new(), read: Vec::new(), bytes: 0 };
-    let more = loop {
-        let settled_at: Option<i64> = settled.map(|row| row.get(0)).transpose()?;
-        let newer_at = newer.as_ref().map(|(seq, _)| place(space, *seq));
-        match (settled_at, newer_at) {
-            (None, None) => break false,
-            // What is in memory counts first: the table says the same, or something older.
-            (_, Some(at)) if settled_at.is_none_or(|settled_at| at <= settled_at) => {
-                if let Some((_, Some(state))) = newer.take() {
+    let mut after = place(space, request.after);
+    let more = 'seek: loop {
+        let mut found = statement.query([after, last])?;
+        let mut settled = found.next()?;
+        loop {
+            let settled_at: Option<i64> = settled.map(|row| row.get(0)).transpose()?;
+            let newer_at = newer.as_ref().map(|(seq, _)| place(space, *seq));
+            match (settled_at, newer_at) {
+                (None, None) => break 'seek false,
+                // What is in memory counts first: the table says the same, or something older.
+                (_, Some(at)) if settled_at.is_none_or(|settled_at| at <= settled_at) => {
+                    let mut end = at;
+                    if let Some((_, Some(state))) = newer.take() {
+                        if page.is_full(state.len()) {
+                            break 'seek true;
+                        }
+                        page.bytes += state.len();
+                        page.read.push((at, Read::Recent(state)));
+                        newer = in_memory.next();
+                    } else {
+                        newer = in_memory.next();
+                        while let Some((_, None)) =
+                            newer.as_ref().filter(|(seq, _)| place(space, *seq) == end + 1)
+                        {
+                            end += 1;
+                            newer = in_memory.next();
+                        }
+                        if end - at >= MIN_SKIPPED_PLACES {
+                            after = end;
+                            continue 'seek;
+                        }
+                    }
+                    while let Some(row) = settled {
+                        if row.get::<_, i64>(0)? > end {
+                            break;
+                        }
+                        settled = found.next()?;
+                    }
+                }
+                (at, _) => {
+                    let Some((at, row)) = at.zip(settled) else { break 'seek false };
+                    let state = row.get_ref(1)?.as_blob().map_err(|_| corrupt("row", "state", at))?;
                     if page.is_full(state.len()) {
-                        break true;
+                        break 'seek true;
                     }
                     page.bytes += state.len();
-                    page.read.push((at, Read::Recent(state)));
-                }
-                newer = in_memory.next();
-                if settled_at == Some(at) {
+                    page.settled.extend_from_slice(state);
+                    page.read.push((at, Read::Settled(page.settled.len())));
                     settled = found.next()?;
                 }
-            }
-            (at, _) => {
-                let Some((at, row)) = at.zip(settled) else { break false };
-                let state = row.get_ref(1)?.as_blob().map_err(|_| corrupt("row", "state", at))?;
-                if page.is_full(state.len()) {
-                    break true;
-                }
-                page.bytes += state.len();
-                page.settled.extend_from_slice(state);
-                page.read.push((at, Read::Settled(page.settled.len())));
-                settled = found.next()?;
             }
         }
     };

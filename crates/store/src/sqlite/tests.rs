@@ -228,6 +228,42 @@ async fn integrity(store: &SqliteStore) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn places_that_many_rows_have_left_are_skipped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    let store = open_with(&path, 1);
+    let space = store.private_space([1; 16]).await.expect("a space");
+    let mut dice = Dice(1);
+    let mut edits = |operation, numbers: std::ops::Range<u8>| -> Vec<Change> {
+        let edit = |number| Change {
+            operation,
+            table: ByteString::from("Item"),
+            row: RowId { key: RowKey::Uuid([number; 16]), spelling: Spelling::default() },
+            fields: vec![Field { name: "n".into(), value: integer(i64::from(number)) }],
+            ..change(&mut dice)
+        };
+        numbers.map(edit).collect()
+    };
+    send(&store, &space, edits(Operation::Insert, 0..200)).await;
+    send(&store, &space, edits(Operation::Insert, 200..255)).await;
+    let settled = |db: &Connection| Ok(db.query_row("SELECT count(*) FROM row", [], |row| row.get(0))?);
+    let count: i64 = store.read(settled).await.expect("an answer");
+    assert!(count > 50, "{count} rows are settled");
+    store.close().await;
+    drop(store);
+    let store = open_with(&path, 1_000_000);
+    send(&store, &space, edits(Operation::Update, 3..90)).await;
+    send(&store, &space, edits(Operation::Update, 95..100)).await;
+    let no = space.no;
+    assert_eq!(store.read_spaces(move |db, recent| check(db, recent, no)).await, Ok(255 + 92));
+    let everything =
+        PullRequest { after: 0, max_rows: usize::MAX, max_bytes: usize::MAX, corrections: Vec::new() };
+    let rows = store.pull(&space, &everything).await.expect("a page").rows;
+    assert_eq!(rows.len(), 255);
+    assert!(rows[..3].iter().map(|row| row.last_seq).eq(1..=3) && rows[3].last_seq == 91);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_large_upload_takes_several_blocks() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.db");
