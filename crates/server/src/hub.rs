@@ -156,9 +156,8 @@ impl AccessHints for Hub {
     }
 
     fn user_changed(&self, _: UserId) {
-        // Which spaces the user's connections are in is not kept: all of them look, and most find nothing new.
-        let live: Vec<_> = lock(&self.spaces).live.values().filter_map(Weak::upgrade).collect();
-        live.iter().for_each(|space| space.signal.send_modify(|signal| signal.access += 1));
+        // Which connections are the user's is not kept. Each looks by itself, within seconds, when the directory's version
+        // has changed; waking all of them for one would cost more than that.
     }
 }
 

@@ -79,7 +79,7 @@ struct Client {
 }
 
 /// A history.
-pub struct History {
+pub(crate) struct History {
     rng: Rng,
     store: Memory,
     ring: VecDeque<(Seq, Seq, WriterId, Vec<(Seq, Outgoing)>)>,
@@ -90,7 +90,7 @@ pub struct History {
     /// By user, rows that they might read at some time, or wrote: their ids are no secret to them.
     met: BTreeSet<([u8; 16], RowRef)>,
     /// What happened, if anybody wants to read it.
-    pub trace: Vec<String>,
+    pub(crate) trace: Vec<String>,
     traced: bool,
 }
 
@@ -171,7 +171,7 @@ fn may_read(policy: &Policy, role: Role, user: [u8; 16], row: &Row) -> bool {
 }
 
 impl History {
-    pub fn new(seed: u64, traced: bool) -> Self {
+    pub(crate) fn new(seed: u64, traced: bool) -> Self {
         let mut rng = Rng(seed);
         let count = 2 + rng.below(4);
         let filters = rng.chance(60);
@@ -209,7 +209,7 @@ impl History {
         }
     }
 
-    pub fn run(&mut self) -> Result<(), String> {
+    pub(crate) fn run(&mut self) -> Result<(), String> {
         for _ in 0..60 + self.rng.below(160) {
             self.step()?;
         }
@@ -651,7 +651,7 @@ fn play(seed: u64) -> Result<(), String> {
 }
 
 /// Plays histories on as many threads as there are cores; answers the first that is wrong.
-pub fn first_wrong(seeds: std::ops::Range<u64>) -> Option<(u64, String)> {
+pub(crate) fn first_wrong(seeds: std::ops::Range<u64>) -> Option<(u64, String)> {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     std::thread::scope(|scope| {
         let work = |job| {

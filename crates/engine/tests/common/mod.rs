@@ -1,7 +1,7 @@
 //! A store in memory.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-pub mod history;
+pub(crate) mod history;
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,17 @@ use lattice_engine::{
 use lattice_protocol::{Change, EntryId, Incoming};
 
 /// A store in memory: the smallest driver of the engine.
-pub struct Memory {
-    pub head: SpaceHead,
-    pub rows: BTreeMap<RowRef, Bytes>,
-    pub pairs: BTreeMap<PairKey, Option<RowRef>>,
-    pub entries: BTreeMap<EntryId, Receipt>,
-    pub minter: Minter,
-    pub rules: Rules,
+pub(crate) struct Memory {
+    pub(crate) head: SpaceHead,
+    pub(crate) rows: BTreeMap<RowRef, Bytes>,
+    pub(crate) pairs: BTreeMap<PairKey, Option<RowRef>>,
+    pub(crate) entries: BTreeMap<EntryId, Receipt>,
+    pub(crate) minter: Minter,
+    pub(crate) rules: Rules,
 }
 
 impl Memory {
-    pub fn new(rule: Rule) -> Self {
+    pub(crate) fn new(rule: Rule) -> Self {
         Self {
             head: SpaceHead::default(),
             rows: BTreeMap::new(),
@@ -35,7 +35,7 @@ impl Memory {
     }
 
     /// An upload by the owner of a private space.
-    pub fn upload(&mut self, writer: u8, changes: Vec<Change>) -> Effects {
+    pub(crate) fn upload(&mut self, writer: u8, changes: Vec<Change>) -> Effects {
         let policy = Policy::default();
         let access =
             Access { user: [0; 16], role: Role::Owner, policy: &policy, archived: false, private: true };
@@ -43,7 +43,7 @@ impl Memory {
     }
 
     /// An upload by somebody with this access.
-    pub fn upload_as(
+    pub(crate) fn upload_as(
         &mut self,
         writer: WriterId,
         access: Access<'_>,
@@ -102,14 +102,14 @@ impl Memory {
     }
 
     /// What replicas are to hold.
-    pub fn live(&self) -> BTreeMap<RowRef, BTreeMap<String, Bytes>> {
+    pub(crate) fn live(&self) -> BTreeMap<RowRef, BTreeMap<String, Bytes>> {
         let rows = self.rows.values().map(|stored| Row::decode(stored).expect("what was encoded"));
         let values = |row: &Row| row.fields.iter().map(|f| (f.name.to_string(), f.value.clone())).collect();
         rows.filter(Row::is_live).map(|row| (row.reference(), values(&row))).collect()
     }
 
     /// The state of all rows, in the order of their last change.
-    pub fn rows(&self) -> Vec<Row> {
+    pub(crate) fn rows(&self) -> Vec<Row> {
         let decode = |stored| Row::decode(stored).expect("what was encoded");
         let mut rows: Vec<Row> = self.rows.values().map(decode).collect();
         rows.sort_by_key(|row| row.last_seq);
@@ -117,7 +117,7 @@ impl Memory {
     }
 
     /// Answers a pull.
-    pub fn pull(&self, request: &PullRequest) -> PullData {
+    pub(crate) fn pull(&self, request: &PullRequest) -> PullData {
         let mut rows = self.rows();
         rows.retain(|row| row.last_seq > request.after);
         let more = rows.len() > request.max_rows;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Transaction;
 
+use super::SqliteStore;
 use super::group::Group;
 use super::writer::{Call, Job};
-use super::{CommitSink, SqliteStore};
 use crate::StoreError;
 
 /// A job that may change what decides access. The counter is raised by the writer itself, between the commit and the
@@ -22,9 +22,9 @@ impl<J: Job> Job for Versioned<J> {
         self.job.run(transaction, group, now_us);
     }
 
-    fn finish(self: Box<Self>, committed: Result<(), StoreError>, sink: &dyn CommitSink) {
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         self.version.fetch_add(1, Ordering::Release);
-        Box::new(self.job).finish(committed, sink);
+        Box::new(self.job).answer(committed);
     }
 }
 

@@ -26,7 +26,10 @@ pub(super) trait Job: Send {
         0
     }
     fn run(&mut self, transaction: &Transaction<'_>, group: &mut Group, now_us: i64);
-    fn finish(self: Box<Self>, committed: Result<(), StoreError>, sink: &dyn CommitSink);
+    /// Tells others of what is durable now; called only when it is.
+    fn tell(&mut self, _: &dyn CommitSink) {}
+    /// Answers whoever waits.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
     /// Whether the writer is to end after this job.
     fn is_last(&self) -> bool {
         false
@@ -61,11 +64,13 @@ pub(super) fn spawn(
             if let Err(error) = &committed {
                 tracing::error!(%error, jobs = jobs.len(), "a commit failed; nothing of it was stored");
             }
-            // Only now, that the commit is durable, may anything leave: hints, then answers.
-            for job in jobs.drain(..) {
-                job.finish(committed.clone(), &*sink);
+            // Only now, that the commit is durable, may anything leave: hints, then answers. A sender that is woken by its
+            // answer finds the hint there already, and is not woken a second time.
+            if committed.is_ok() {
+                jobs.iter_mut().for_each(|job| job.tell(&*sink));
+                sink.group_done();
             }
-            sink.group_done();
+            jobs.drain(..).for_each(|job| job.answer(committed.clone()));
             checkpointer.after_commit(&connection);
         }
         waiting.close();
@@ -122,19 +127,21 @@ impl Job for UploadJob {
         }
     }
 
-    fn finish(self: Box<Self>, committed: Result<(), StoreError>, sink: &dyn CommitSink) {
-        let answer = committed.and(self.result).map(|effects| {
+    fn tell(&mut self, sink: &dyn CommitSink) {
+        if let Ok(effects) = &mut self.result {
             sink.committed(Committed {
                 space: self.upload.space.id,
                 writer: self.upload.origin.writer,
                 before: effects.before,
                 head: effects.head.seq,
-                visible: effects.visible,
+                visible: std::mem::take(&mut effects.visible),
             });
-            effects.outcomes
-        });
+        }
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         // Whoever waited may be gone; the upload is stored all the same.
-        let _ = self.answer.send(answer);
+        let _ = self.answer.send(committed.and(self.result).map(|effects| effects.outcomes));
     }
 }
 
@@ -171,7 +178,7 @@ where
         }
     }
 
-    fn finish(self: Box<Self>, committed: Result<(), StoreError>, _: &dyn CommitSink) {
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         let _ = self.answer.send(committed.and(self.result));
     }
 }
@@ -184,8 +191,8 @@ impl<J: Job> Job for Stop<J> {
         self.0.run(transaction, group, now_us);
     }
 
-    fn finish(self: Box<Self>, committed: Result<(), StoreError>, sink: &dyn CommitSink) {
-        Box::new(self.0).finish(committed, sink);
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        Box::new(self.0).answer(committed);
     }
 
     fn is_last(&self) -> bool {

@@ -5,7 +5,6 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 
 use crate::StoreError;
-use crate::spaces::CommitSink;
 use crate::sqlite::group::{Group, in_savepoint};
 use crate::sqlite::keys::place;
 use crate::sqlite::writer::Job;
@@ -62,7 +61,7 @@ impl Job for Purge {
         self.result = in_savepoint(transaction, || purge(transaction, group, self.limit));
     }
 
-    fn finish(self: Box<Self>, committed: Result<(), StoreError>, _: &dyn CommitSink) {
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         // Whoever waited may be gone; what was erased is erased all the same.
         let _ = self.answer.send(committed.and(self.result));
     }
