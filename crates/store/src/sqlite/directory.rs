@@ -30,6 +30,13 @@ use crate::{BoxFuture, StoreError};
 
 pub use seen::access_in;
 
+/// Statements of the directory, for drivers that hold a connection of their own.
+pub mod statements {
+    pub use super::members::{add as add_member, remove as remove_member, set_role, transfer};
+    pub use super::spaces::{change as change_space, create as create_space, set_policy};
+    pub use super::views::{list as views, remember as remember_view};
+}
+
 impl SqliteStore {
     fn access_of(&self, seen: seen::Seen) -> Result<SpaceAccess, StoreError> {
         Ok(SpaceAccess {

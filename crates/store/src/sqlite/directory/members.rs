@@ -62,7 +62,7 @@ pub(super) fn count(connection: &Connection, space: u32, limit: u32) -> Result<u
 }
 
 /// Adds a member who is none yet.
-pub(super) fn add(
+pub fn add(
     connection: &Connection,
     (space, id): (u32, [u8; 16]),
     user: UserId,
@@ -108,7 +108,7 @@ fn delete(connection: &Connection, space: u32, user: UserId) -> Result<(), Store
 }
 
 /// Makes a member an editor or a viewer.
-pub(super) fn set_role(
+pub fn set_role(
     connection: &Connection,
     actor: UserId,
     space: SpaceId,
@@ -123,7 +123,7 @@ pub(super) fn set_role(
 }
 
 /// Removes a member.
-pub(super) fn remove(
+pub fn remove(
     connection: &Connection,
     actor: UserId,
     space: SpaceId,
@@ -148,7 +148,7 @@ pub(super) fn leave(connection: &Connection, user: UserId, space: SpaceId) -> Re
 }
 
 /// Another member becomes the owner.
-pub(super) fn transfer(
+pub fn transfer(
     connection: &Connection,
     actor: UserId,
     space: SpaceId,

@@ -20,7 +20,7 @@ pub(super) fn entry(
 }
 
 /// Makes a space with its owner.
-pub(super) fn create(
+pub fn create(
     connection: &Connection,
     new: &NewSpace,
     id: [u8; 16],
@@ -59,7 +59,7 @@ pub(super) fn owned_by(connection: &Connection, user: UserId, limit: u32) -> Res
 }
 
 /// Renames, archives, takes out of the archive.
-pub(super) fn change(
+pub fn change(
     connection: &Connection,
     actor: UserId,
     space: SpaceId,
@@ -100,7 +100,7 @@ pub(super) fn delete(
 }
 
 /// Replaces policy and schema rule.
-pub(super) fn set_policy(
+pub fn set_policy(
     connection: &Connection,
     actor: UserId,
     space: SpaceId,

@@ -8,7 +8,7 @@ use crate::accounts::UserId;
 use crate::directory::{MAX_REMEMBERED_VIEWS, RememberedView};
 
 /// The views of a user in a space, the newest first.
-pub(super) fn list(
+pub fn list(
     connection: &Connection,
     space: u32,
     user: UserId,
@@ -61,7 +61,7 @@ pub(in super::super) fn fill_in_heads(
 }
 
 /// Makes a view the newest and forgets the oldest ones beyond the limit.
-pub(super) fn remember(
+pub fn remember(
     connection: &Connection,
     space: u32,
     user: UserId,
