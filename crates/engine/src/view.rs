@@ -249,7 +249,9 @@ impl Prior {
                 0 => (row.created_seq, row.revived),
                 born => (born, false),
             };
-            let could = (1..=*until).contains(&born) || again || row.creator == Some(self.user);
+            // Its own rows it holds whenever they were made. In a private space, where no creator is kept, all are.
+            let own = row.creator.map_or(row.created_seq > 0, |creator| creator == self.user);
+            let could = (1..=*until).contains(&born) || again || own;
             could
                 && view.may_read(row)
                 && view.lists(row)
