@@ -88,6 +88,8 @@ mutations! {
     ForeignCursor = "foreign-cursor",
     /// A transition to another view mints the same ids as an earlier one.
     ReusedTransitions = "reused-transitions",
+    /// A client counts as having saved its checkpoint before it applied what came after.
+    SavedFirst = "saved-first",
 }
 
 #[cfg(feature = "mutations")]

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use lattice_protocol::EntryId;
 
 use crate::mint::Minter;
+use crate::mutation::Mutation;
 use crate::stream::Start;
 use crate::types::{Cursor, Seq};
 use crate::view::{Prior, Shown, View};
@@ -36,8 +37,11 @@ pub struct Resume<'a> {
     pub view: Arc<View>,
     /// The user.
     pub user: [u8; 16],
-    /// Views that the user was shown before, this one included if it is among them.
+    /// Views that the user was shown before, this one included if it is among them, the newest first.
     pub remembered: &'a [Shown],
+    /// The client may have been shown views that are newer than its checkpoint: it applies entries before it saves the
+    /// checkpoint, or takes corrections that come without one. Such clients ask for no filter.
+    pub lags: bool,
     /// Drawn at random.
     pub nonce: u64,
 }
@@ -67,11 +71,12 @@ impl Resume<'_> {
             if let Some(cursor) =
                 complete.filter(|cursor| cursor.base <= cursor.position && self.has(*cursor))
             {
-                return Some(self.from_view(view, cursor));
+                return Some(self.shown_in(view, cursor));
             }
             let partial = self.minter.of_transition(view.id()).verify(id);
             if let Some(cursor) = partial.filter(|cursor| self.has(*cursor)) {
-                let position = if view.id() == self.view.id() { cursor.position } else { 0 };
+                let goes_on = view.id() == self.view.id() && self.since(view, cursor).next().is_none();
+                let position = if goes_on { cursor.position } else { 0 };
                 let prior = self.prior(self.remembered.to_vec(), cursor.base);
                 return Some(self.fresh(Cursor { base: cursor.base, position }, Some(prior)));
             }
@@ -84,17 +89,34 @@ impl Resume<'_> {
         let everything = Arc::new(View::everything());
         let seen =
             !self.view.is_restricted() || self.remembered.iter().any(|shown| !shown.view.is_restricted());
-        (seen && seq <= self.head).then(|| self.from_view(&everything, Cursor::complete(seq)))
+        (seen && seq <= self.head).then(|| self.shown_in(&everything, Cursor::complete(seq)))
     }
 
-    fn from_view(&self, view: &Arc<View>, cursor: Cursor) -> Start {
-        if view.id() == self.view.id() {
+    fn shown_in(&self, view: &Arc<View>, cursor: Cursor) -> Start {
+        let mut views: Vec<Shown> = self.since(view, cursor).cloned().collect();
+        if view.id() == self.view.id() && views.is_empty() {
             return self.fresh(cursor, None);
         }
         let until = self.remembered.iter().find(|shown| shown.view.id() == view.id());
         let until = until.map_or(self.head, |shown| shown.until);
-        let prior = self.prior(Vec::from([Shown { view: Arc::clone(view), until }]), cursor.base);
+        views.push(Shown { view: Arc::clone(view), until });
+        let prior = self.prior(views, cursor.base);
         self.fresh(Cursor { base: cursor.base, position: 0 }, Some(prior))
+    }
+
+    /// Views that the client may have been shown since it had this cursor of `view`. Those that were remembered later, and
+    /// those that were shown at seqs which the cursor has not reached: a client that was told that they end has come past that.
+    fn since(&self, view: &View, cursor: Cursor) -> impl Iterator<Item = &Shown> {
+        let reached = cursor.base.max(cursor.position);
+        let newer = self.remembered.iter().position(|shown| shown.view.id() == view.id());
+        let newer = newer.unwrap_or(self.remembered.len());
+        let lags = self.lags && !Mutation::SavedFirst.is_active();
+        let other = move |(at, shown): &(usize, &Shown)| {
+            lags && shown.view.id() != view.id()
+                && !shown.view.is_filtered()
+                && (*at < newer || shown.until > reached)
+        };
+        self.remembered.iter().enumerate().filter(other).map(|(_, shown)| shown)
     }
 
     /// It may hold whatever the user was ever shown.

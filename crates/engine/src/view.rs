@@ -103,6 +103,12 @@ impl View {
         self.id != 0
     }
 
+    /// Whether the client asked for less than it may see.
+    #[must_use]
+    pub fn is_filtered(&self) -> bool {
+        self.filter.is_some()
+    }
+
     /// The view as text, from which [`View::parse`] makes it again: `DEFAULT[,TABLE=REACH…]|USER|FILTER`.
     #[must_use]
     pub fn definition(&self) -> String {

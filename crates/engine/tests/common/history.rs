@@ -277,7 +277,7 @@ impl History {
         assert_eq!((again.id(), &again), (view.id(), &**view));
         let views = self.remembered.entry(self.clients[at].user).or_default();
         views.retain(|(held, _)| held.id() != view.id());
-        views.push((Arc::new(again), None));
+        views.insert(0, (Arc::new(again), None));
     }
 
     /// What people may read is about to change: what they could read so far is no secret to them, and the views that they
@@ -326,6 +326,7 @@ impl History {
             view,
             user: self.clients[at].user,
             remembered: &remembered,
+            lags: false,
             nonce: self.rng.next(),
         };
         let client = &mut self.clients[at];
