@@ -90,6 +90,16 @@ mutations! {
     ReusedTransitions = "reused-transitions",
     /// A client counts as having saved its checkpoint before it applied what came after.
     SavedFirst = "saved-first",
+    /// What a user may do is asked once and not again when it has changed.
+    CachedAccess = "cached-access",
+    /// A page is delivered in the view of before, although what the user may see has changed.
+    StaleViews = "stale-views",
+    /// A page that was read before the view changed is delivered after it.
+    StalePages = "stale-pages",
+    /// A view is remembered only after a page of it has left.
+    LateViews = "late-views",
+    /// A subscription begins anew while its old stream owes verdicts.
+    HastySubscribe = "hasty-subscribe",
 }
 
 #[cfg(feature = "mutations")]

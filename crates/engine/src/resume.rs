@@ -39,9 +39,6 @@ pub struct Resume<'a> {
     pub user: [u8; 16],
     /// Views that the user was shown before, this one included if it is among them, the newest first.
     pub remembered: &'a [Shown],
-    /// The client may have been shown views that are newer than its checkpoint: it applies entries before it saves the
-    /// checkpoint, or takes corrections that come without one. Such clients ask for no filter.
-    pub lags: bool,
     /// Drawn at random.
     pub nonce: u64,
 }
@@ -106,11 +103,15 @@ impl Resume<'_> {
 
     /// Views that the client may have been shown since it had this cursor of `view`. Those that were remembered later, and
     /// those that were shown at seqs which the cursor has not reached: a client that was told that they end has come past that.
+    ///
+    /// Clients without a filter may hold more than their checkpoint says: they apply entries before they save it, and what
+    /// corrects them over HTTP comes without one. Those with a filter keep a cursor together with its changes, and other
+    /// filters of the same user were not theirs.
     fn since(&self, view: &View, cursor: Cursor) -> impl Iterator<Item = &Shown> {
         let reached = cursor.base.max(cursor.position);
         let newer = self.remembered.iter().position(|shown| shown.view.id() == view.id());
         let newer = newer.unwrap_or(self.remembered.len());
-        let lags = self.lags && !Mutation::SavedFirst.is_active();
+        let lags = !self.view.is_filtered() && !Mutation::SavedFirst.is_active();
         let other = move |(at, shown): &(usize, &Shown)| {
             lags && shown.view.id() != view.id()
                 && !shown.view.is_filtered()

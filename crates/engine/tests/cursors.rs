@@ -55,7 +55,6 @@ fn resume(store: &Memory, view: &Arc<View>, remembered: &[Arc<View>], id: EntryI
         view: Arc::clone(view),
         user: USER,
         remembered: &remembered,
-        lags: false,
         nonce: 7,
     };
     resume.start(Checkpoint::Id { id, seq: None })

@@ -335,6 +335,10 @@ impl NativeClient {
             }
             self.known.insert(entry.id);
         }
+        // What is taken back is gone from here, and nobody else's business.
+        if entry.taken_back {
+            return true;
+        }
         self.recent.push_back(entry.clone());
         if self.recent.len() > MAX_RECENT {
             self.recent.pop_front();

@@ -45,6 +45,63 @@ pub struct Edits {
     pub(crate) leave_filter: usize,
 }
 
+/// What kind of history a seed plays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Each space is one person's own.
+    Single,
+    /// People share spaces.
+    Shared,
+}
+
+impl Kind {
+    /// The kind that a seed plays unless something else is asked for: every third one is shared.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        if seed.is_multiple_of(3) { Self::Shared } else { Self::Single }
+    }
+}
+
+/// How people share spaces.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    pub(crate) people: usize,
+    /// The first space is the first one's own.
+    pub(crate) private: bool,
+    pub(crate) json_clients: usize,
+    /// It ends with a phase in which access changes and nobody writes.
+    pub(crate) flickers: bool,
+    /// How many of 100 steps are theirs.
+    pub(crate) percent: usize,
+    /// How often each of their steps is taken, relative to the others: access changes in a group, access changes alone, JSON
+    /// clients edit, upload, receive, connect or leave, ask for other rows, poll, forget a cursor.
+    pub(crate) weights: [usize; 9],
+}
+
+impl Sharing {
+    fn draw(rng: &mut Rng) -> Self {
+        let access = *rng.pick(&[1, 4, 12, 40]);
+        Self {
+            people: rng.between(2, 4),
+            private: rng.chance(20),
+            json_clients: rng.between(0, 3),
+            flickers: rng.chance(30),
+            percent: *rng.pick(&[25, 45, 60]),
+            weights: [
+                access,
+                access,
+                20,
+                20,
+                *rng.pick(&[15, 40]),
+                *rng.pick(&[3, 8]),
+                *rng.pick(&[0, 2, 6]),
+                12,
+                rarely(rng, 1),
+            ],
+        }
+    }
+}
+
 /// The shape of a history.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -70,6 +127,8 @@ pub struct Config {
     pub(crate) relink_percent: usize,
     /// Whether it ends with a phase in which others write in every round.
     pub(crate) starves: bool,
+    /// Where people share.
+    pub(crate) sharing: Option<Sharing>,
 }
 
 fn often(rng: &mut Rng, usual: usize) -> usize {
@@ -93,7 +152,18 @@ fn row_id(rng: &mut Rng) -> RowId {
 impl Config {
     /// The shape that `rng` draws.
     #[must_use]
-    pub fn draw(rng: &mut Rng) -> Self {
+    pub fn draw(rng: &mut Rng, kind: Kind) -> Self {
+        let mut config = Self::draw_single(rng);
+        if kind == Kind::Shared {
+            let sharing = Sharing::draw(rng);
+            config.spaces = rng.between(1, 2) + usize::from(sharing.private);
+            config.clients += usize::from(config.spaces > 1);
+            config.sharing = Some(sharing);
+        }
+        config
+    }
+
+    fn draw_single(rng: &mut Rng) -> Self {
         let table_rules = ["Item", "Note", "_Item_Note_notes", "_Item_Note_any"];
         let rule = |rng: &mut Rng| if rng.chance(35) { Rule::Row } else { Rule::Field };
         let rules = Rules {
@@ -158,6 +228,7 @@ impl Config {
             untimed_percent: *rng.pick(&[0, 50, 100]),
             relink_percent: *rng.pick(&[0, 0, 0, 20]),
             starves: rng.chance(8),
+            sharing: None,
         }
     }
 }

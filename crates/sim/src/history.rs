@@ -7,12 +7,16 @@ use lattice_engine::WriterId;
 use lattice_engine::mutation::Mutation;
 use lattice_protocol::{EntryId, RowId};
 use lattice_store::StoreError;
+use lattice_store::spaces::Space;
 use lattice_store::sqlite::spaces;
 
 use crate::client::NativeClient;
-use crate::config::{Config, Weights};
+use crate::config::{Config, Kind, Weights};
+use crate::oracle::Witness;
+use crate::people::User;
 use crate::rng::Rng;
-use crate::server::{ConnectionNo, Fault, Server};
+use crate::server::{ConnectionNo, Fault, Job, Server};
+use crate::shared::{self, Shared};
 use crate::world::World;
 
 /// Most clients of a history, copies included.
@@ -38,6 +42,7 @@ pub struct Summary {
 /// A client and what its surroundings know of it.
 pub(crate) struct Client {
     pub(crate) db: NativeClient,
+    pub(crate) user: User,
     pub(crate) space: usize,
     pub(crate) connection: Option<ConnectionNo>,
     /// What a broken server would take for its writer id again.
@@ -62,6 +67,8 @@ pub struct History<'w> {
     /// By space, the changes that clients were told are stored.
     pub(crate) acked: BTreeSet<(usize, EntryId)>,
     pub(crate) trace: Option<Vec<String>>,
+    /// The people, where they share.
+    pub(crate) shared: Option<Shared>,
     connections: ConnectionNo,
 }
 
@@ -74,18 +81,15 @@ macro_rules! note {
 pub(crate) use note;
 
 /// Runs the history of a seed. Returns its trace, which is empty unless asked for, and how it ended.
-pub fn run(world: &mut World, seed: u64, trace: bool) -> (Vec<String>, Result<Summary, Problem>) {
+pub fn run(world: &mut World, seed: u64, kind: Kind, trace: bool) -> (Vec<String>, Result<Summary, Problem>) {
     let mut rng = Rng::new(seed);
-    let mut config = Config::draw(&mut rng);
+    let mut config = Config::draw(&mut rng, kind);
     // Drawn apart: it decides when the server writes what, and must not change what else happens.
     config.limits.generation_items = *Rng::new(!seed).pick(&GENERATION_ITEMS);
-    let mut made = Vec::new();
-    for _ in 0..config.spaces {
-        match world.make_space(&mut rng, config.rules.clone()) {
-            Ok(space) => made.push(space),
-            Err(error) => return (Vec::new(), Err(error.to_string())),
-        }
-    }
+    let (shared, made) = match make(world, &mut rng, &config) {
+        Ok(made) => made,
+        Err(error) => return (Vec::new(), Err(error.to_string())),
+    };
     let server = match Server::new(world, made, config.limits.clone()) {
         Ok(server) => server,
         Err(error) => return (Vec::new(), Err(error.to_string())),
@@ -101,10 +105,12 @@ pub fn run(world: &mut World, seed: u64, trace: bool) -> (Vec<String>, Result<Su
         links: Vec::new(),
         acked: BTreeSet::new(),
         trace: trace.then(Vec::new),
+        shared,
         connections: 0,
         config,
     };
     history.server.verdicts = trace.then(Vec::new);
+    history.server.witness = history.shared.as_ref().map(|shared| Witness::new(shared.people.clone()));
     note!(history, "{:#?}", history.config);
     let result = history.play();
     let summary = Summary {
@@ -115,6 +121,20 @@ pub fn run(world: &mut World, seed: u64, trace: bool) -> (Vec<String>, Result<Su
     (history.trace.unwrap_or_default(), result.map(|()| summary))
 }
 
+/// Makes the spaces, and the people where they share them.
+fn make(
+    world: &mut World,
+    rng: &mut Rng,
+    config: &Config,
+) -> Result<(Option<Shared>, Vec<Arc<Space>>), StoreError> {
+    if let Some(sharing) = &config.sharing {
+        let (shared, made) = shared::make(world, rng, sharing, config.spaces, &config.rules)?;
+        return Ok((Some(shared), made));
+    }
+    let made = (0..config.spaces).map(|_| world.make_space(rng, config.rules.clone()));
+    Ok((None, made.collect::<Result<_, _>>()?))
+}
+
 pub(crate) fn broken(error: StoreError) -> Problem {
     format!("the store failed: {error}")
 }
@@ -122,7 +142,12 @@ pub(crate) fn broken(error: StoreError) -> Problem {
 impl History<'_> {
     fn play(&mut self) -> Result<(), Problem> {
         for client in 0..self.config.clients {
-            self.add_client(client % self.config.spaces);
+            let space = client % self.config.spaces;
+            let user = self.native_user(space)?;
+            self.add_client(space, user);
+        }
+        if self.shared.is_some() {
+            self.add_hosts();
         }
         for step in 0..self.config.steps {
             note!(self, "-- step {step}");
@@ -132,15 +157,38 @@ impl History<'_> {
         if self.config.starves {
             self.starve()?;
         }
-        for space in 0..self.config.spaces {
-            let fresh = self.add_client(space);
-            note!(self, "client {fresh} is a fresh replica");
+        if self.shared.is_some() {
+            self.flicker()?;
         }
+        for space in 0..self.config.spaces {
+            for user in self.people_of(space)? {
+                let fresh = self.add_client(space, user);
+                note!(self, "client {fresh} is a fresh replica");
+            }
+        }
+        self.add_fresh_hosts();
         self.settle()?;
-        self.compare()
+        self.compare()?;
+        self.compare_hosts()
     }
 
-    fn add_client(&mut self, space: usize) -> usize {
+    fn native_user(&mut self, space: usize) -> Result<User, Problem> {
+        match self.shared {
+            Some(_) => self.somebody(space),
+            None => self.world.owner(self.server.space(space).no).map_err(broken),
+        }
+    }
+
+    /// Everybody who may ever see a space.
+    fn people_of(&self, space: usize) -> Result<Vec<User>, Problem> {
+        let owner = self.world.owner(self.server.space(space).no).map_err(broken)?;
+        Ok(match &self.shared {
+            Some(shared) if !shared.is_private(space) => shared.people.clone(),
+            _ => vec![owner],
+        })
+    }
+
+    fn add_client(&mut self, space: usize, user: User) -> usize {
         let narrow = self.rng.chance(self.config.narrow_percent);
         let schema = if narrow { &self.config.narrow_schema } else { &self.config.schema };
         let window = *self.rng.pick(&[1, 2, 3, 5, 1_000]);
@@ -149,6 +197,7 @@ impl History<'_> {
             *self.rng.pick(&[0, 0, 0, 2 * minute_us, -2 * minute_us, 60 * minute_us, -60 * minute_us]);
         self.clients.push(Client {
             db: NativeClient::new(Arc::clone(schema), window),
+            user,
             space,
             connection: None,
             writer: WriterId(self.rng.bytes()),
@@ -160,6 +209,11 @@ impl History<'_> {
 
     fn step(&mut self) -> Result<(), Problem> {
         self.pass_time();
+        if let Some(percent) = self.config.sharing.as_ref().map(|sharing| sharing.percent)
+            && self.rng.chance(percent)
+        {
+            return self.shared_step();
+        }
         let client = self.rng.below(self.clients.len());
         let Weights { edit, toggle, upload, accept, commit, pull, receive, .. } = self.config.weights;
         let Weights { resend, crash, die, copy, relay, compact, step_clock, .. } = self.config.weights;
@@ -184,7 +238,7 @@ impl History<'_> {
                 let arriving = self.server.arriving();
                 if let Some(no) = self.rng.pick_any(&arriving) {
                     note!(self, "connection {no}: the server takes a frame");
-                    self.server.accept(no);
+                    self.server.accept(self.world, no, &mut self.rng).map_err(broken)?;
                 }
             }
             4 => {
@@ -213,7 +267,7 @@ impl History<'_> {
             8 => {
                 note!(self, "the server dies");
                 self.server.crash(self.world).map_err(broken)?;
-                self.clients.iter_mut().for_each(|client| client.connection = None);
+                self.lose_connections();
             }
             9 => self.die(client)?,
             10 => self.copy(client),
@@ -238,16 +292,26 @@ impl History<'_> {
         self.server.violations.pop().map_or(Ok(()), Err)
     }
 
-    pub(crate) fn connect(&mut self, client: usize) -> Result<(), Problem> {
+    /// The server died: nobody is connected.
+    fn lose_connections(&mut self) {
+        self.clients.iter_mut().for_each(|client| client.connection = None);
+        self.lose_hosts();
+    }
+
+    pub(crate) fn next_connection(&mut self) -> ConnectionNo {
         self.connections += 1;
-        let no = self.connections;
+        self.connections
+    }
+
+    pub(crate) fn connect(&mut self, client: usize) -> Result<(), Problem> {
+        let no = self.next_connection();
         let fresh = WriterId(self.rng.bytes());
         let it = &mut self.clients[client];
         let writer = if Mutation::ReusedWriters.is_active() { it.writer } else { fresh };
         let last = it.db.connect();
-        let cursor =
-            self.server.connect(self.world, no, it.space, writer, last.as_deref()).map_err(broken)?;
-        it.connection = Some(no);
+        let at = (it.space, it.user);
+        let cursor = self.server.connect(self.world, no, at, writer, last.as_deref()).map_err(broken)?;
+        it.connection = cursor.is_some().then_some(no);
         note!(self, "client {client}: connects as {no} (writer {writer:?}) with {last:?} = {cursor:?}");
         Ok(())
     }
@@ -306,7 +370,9 @@ impl History<'_> {
         }
         let wall_us = self.now_us + self.wall_offset_us;
         note!(self, "the server commits {group:?}, {fault:?}, {poisoned:?} fails");
-        let report = self.server.commit(self.world, &group, wall_us, fault, &mut self.rng).map_err(broken)?;
+        let mut jobs: Vec<Job> = group.into_iter().map(Job::Upload).collect();
+        self.mix_in_acts(&mut jobs);
+        let report = self.server.commit(self.world, &jobs, wall_us, fault, &mut self.rng).map_err(broken)?;
         if let (Some(trace), Some(verdicts)) = (&mut self.trace, &mut self.server.verdicts) {
             trace.append(verdicts);
         }
@@ -314,7 +380,7 @@ impl History<'_> {
             self.world.cure().map_err(broken)?;
         }
         if fault != Fault::None {
-            self.clients.iter_mut().for_each(|client| client.connection = None);
+            self.lose_connections();
         }
         for failed in report.failed {
             let no = failed.connection;
@@ -366,7 +432,7 @@ impl History<'_> {
     }
 
     /// The client dies, in the middle of a frame or between storing a frame and saving the checkpoint.
-    fn die(&mut self, client: usize) -> Result<(), Problem> {
+    pub(crate) fn die(&mut self, client: usize) -> Result<(), Problem> {
         let it = &mut self.clients[client];
         let next = it.connection.and_then(|no| self.server.peer(no)).and_then(|peer| peer.down.pop_front());
         if let (Some(frame), true) = (next, self.rng.chance(60)) {
@@ -389,9 +455,10 @@ impl History<'_> {
             return;
         }
         note!(self, "client {}: made as a copy of {client}", self.clients.len());
-        let Client { db, space, skew_us, untimed, .. } = &self.clients[client];
+        let Client { db, user, space, skew_us, untimed, .. } = &self.clients[client];
         let copy = Client {
             db: db.clone(),
+            user: *user,
             space: *space,
             connection: None,
             writer: WriterId(self.rng.bytes()),

@@ -1,18 +1,20 @@
-//! `lattice-sim --seeds FIRST..END [--jobs N] [--mutation NAME] [--first]`, or `lattice-sim --seed N --trace`.
+//! `lattice-sim --seeds FIRST..END [--kind KIND] [--jobs N] [--mutation NAME] [--first]`, or `lattice-sim --seed N --trace`.
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use lattice_engine::mutation::Mutation;
+use lattice_sim::config::Kind;
 use lattice_sim::runner::{run_many, run_one};
 
-const USAGE: &str = "lattice-sim --seeds FIRST..END [--jobs N] [--mutation NAME] [--first]
-lattice-sim --seed N [--trace] [--mutation NAME]
+const USAGE: &str = "lattice-sim --seeds FIRST..END [--kind KIND] [--jobs N] [--mutation NAME] [--first]
+lattice-sim --seed N [--kind KIND] [--trace] [--mutation NAME]
 
   --seeds     plays these histories and lists the seeds of those that are wrong
   --first     stops at the first wrong one
   --seed      plays one history; --trace prints every step of it
+  --kind      single or shared; default: shared where the seed is a multiple of 3
   --jobs      threads (default: one for each processor)
   --mutation  takes one rule away, to see that it is missed: ";
 
@@ -25,6 +27,7 @@ struct Arguments {
     seed: Option<u64>,
     trace: bool,
     first: bool,
+    kind: Option<Kind>,
     jobs: Option<usize>,
     mutation: Option<Mutation>,
 }
@@ -36,6 +39,13 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
             "--trace" => arguments.trace = true,
             "--first" => arguments.first = true,
             "--seed" => arguments.seed = Some(words.next()?.parse().ok()?),
+            "--kind" => {
+                arguments.kind = Some(match words.next()?.as_str() {
+                    "single" => Kind::Single,
+                    "shared" => Kind::Shared,
+                    _ => return None,
+                });
+            }
             "--jobs" => arguments.jobs = Some(words.next()?.parse().ok()?),
             "--seeds" => {
                 let range = words.next()?;
@@ -61,14 +71,14 @@ fn main() -> ExitCode {
     };
     Mutation::activate(arguments.mutation);
     let failed = match (arguments.seed, arguments.seeds.clone()) {
-        (Some(seed), _) => one(&mut out, seed, arguments.trace),
+        (Some(seed), _) => one(&mut out, seed, &arguments),
         (None, seeds) => many(&mut out, seeds.unwrap_or_default(), &arguments),
     };
     ExitCode::from(u8::from(failed.unwrap_or(true)))
 }
 
-fn one(out: &mut impl Write, seed: u64, trace: bool) -> std::io::Result<bool> {
-    let (lines, result) = run_one(seed, trace);
+fn one(out: &mut impl Write, seed: u64, arguments: &Arguments) -> std::io::Result<bool> {
+    let (lines, result) = run_one(seed, arguments.kind.unwrap_or(Kind::of(seed)), arguments.trace);
     for line in lines {
         writeln!(out, "{line}")?;
     }
@@ -84,7 +94,7 @@ fn many(out: &mut impl Write, seeds: std::ops::Range<u64>, arguments: &Arguments
     // A panic is a result here; its text comes with its seed.
     std::panic::set_hook(Box::new(|_| {}));
     let started = Instant::now();
-    let outcome = run_many(seeds, arguments.jobs.unwrap_or(processors), arguments.first);
+    let outcome = run_many(seeds, arguments.kind, arguments.jobs.unwrap_or(processors), arguments.first);
     let seconds = started.elapsed().as_secs_f64();
     for failure in outcome.failures.iter().take(MAX_PRINTED) {
         writeln!(out, "seed {}: {}", failure.seed, failure.problem)?;

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::config::Kind;
 use crate::history::{self, Problem, Summary};
 use crate::world::World;
 
@@ -32,16 +33,16 @@ pub struct Outcome {
 }
 
 /// Plays one seed with a world that is its own, and returns its trace too.
-pub fn run_one(seed: u64, trace: bool) -> (Vec<String>, Result<Summary, Problem>) {
+pub fn run_one(seed: u64, kind: Kind, trace: bool) -> (Vec<String>, Result<Summary, Problem>) {
     match World::new() {
-        Ok(mut world) => history::run(&mut world, seed, trace),
+        Ok(mut world) => history::run(&mut world, seed, kind, trace),
         Err(error) => (Vec::new(), Err(error.to_string())),
     }
 }
 
-/// Plays all seeds on `jobs` threads; with `stop_at_first`, until one is wrong.
+/// Plays all seeds on `jobs` threads, each as its own kind or all as one; with `stop_at_first`, until one is wrong.
 #[must_use]
-pub fn run_many(seeds: Range<u64>, jobs: usize, stop_at_first: bool) -> Outcome {
+pub fn run_many(seeds: Range<u64>, kind: Option<Kind>, jobs: usize, stop_at_first: bool) -> Outcome {
     let (next, stopped, outcome) =
         (AtomicU64::new(seeds.start), AtomicBool::new(false), Mutex::new(Outcome::default()));
     let work = || {
@@ -53,7 +54,7 @@ pub fn run_many(seeds: Range<u64>, jobs: usize, stop_at_first: bool) -> Outcome 
             }
             for seed in first..(first + SEEDS_AT_ONCE).min(seeds.end) {
                 mine.histories += 1;
-                match play(&mut world, seed) {
+                match play(&mut world, seed, kind.unwrap_or(Kind::of(seed))) {
                     Ok(summary) => {
                         mine.total.steps += summary.steps;
                         mine.total.changes += summary.changes;
@@ -84,14 +85,14 @@ pub fn run_many(seeds: Range<u64>, jobs: usize, stop_at_first: bool) -> Outcome 
     outcome
 }
 
-fn play(world: &mut Option<World>, seed: u64) -> Result<Summary, Problem> {
+fn play(world: &mut Option<World>, seed: u64, kind: Kind) -> Result<Summary, Problem> {
     let played = catch_unwind(AssertUnwindSafe(|| {
         let world = match world {
             Some(world) => world,
             None => world.insert(World::new().map_err(|error| error.to_string())?),
         };
         world.next_history().map_err(|error| error.to_string())?;
-        history::run(world, seed, false).1
+        history::run(world, seed, kind, false).1
     }));
     played.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);

@@ -4,28 +4,40 @@
 //! uploads of one connection are merged one after the other in the order of their frames, and an upload that could not be
 //! stored is never overtaken by a later one of its connection: it is tried again first, or the connection is closed.
 
+mod access;
+mod deliver;
+mod json;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_engine::mutation::Mutation;
-use lattice_engine::{
-    Cursor, Delivery, Effects, Outcome, PullData, PullRequest, Ring, Seq, Stream, WriterId,
-};
-use lattice_protocol::native::{AckId, AuditLogFrame, ClientFrame, decode, encode_ack, encode_floor_reset};
+use lattice_engine::{Cursor, Effects, Outcome, PullData, PullRequest, Ring, Role, Seq, Stream, WriterId};
+use lattice_protocol::native::{AckId, ClientFrame, decode, encode_ack, encode_floor_reset};
+use lattice_protocol::plain::{Filter, UploadId};
 use lattice_protocol::{EntryId, Incoming, Outgoing, limits};
 use lattice_store::StoreError;
 use lattice_store::spaces::{Origin, Space, Upload};
-use lattice_store::sqlite::{Group, RecentLimits, View, spaces};
+use lattice_store::sqlite::{Group, RecentLimits, View};
 
+use crate::oracle::Witness;
+use crate::people::{Act, User};
 use crate::rng::Rng;
 use crate::world::World;
+
+use access::Asks;
 
 /// How far in the future a timestamp may be, in microseconds: the server's default.
 pub const MAX_SKEW_US: i64 = 5 * 60 * 1_000_000;
 
 /// Names a connection; never used twice in a history.
 pub type ConnectionNo = usize;
+
+/// Names a seat of a connection; never used twice.
+pub(crate) type SeatNo = usize;
+
+/// The one seat of a native connection.
+const NATIVE: SeatNo = 0;
 
 /// What a pull may carry.
 #[derive(Clone, Debug)]
@@ -54,7 +66,7 @@ pub enum Fault {
 }
 
 /// What became of the uploads of a group.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Report {
     /// Uploads that were stored.
     pub stored: usize,
@@ -62,13 +74,21 @@ pub struct Report {
     pub failed: Vec<Failed>,
 }
 
-/// An upload that could not be stored.
+/// What a group does, one after the other.
 #[derive(Debug)]
+pub enum Job {
+    /// Takes the oldest upload of a connection.
+    Upload(ConnectionNo),
+    /// Changes what people may do in a space.
+    Access(usize, Act),
+}
+
+/// An upload that could not be stored.
 pub struct Failed {
     /// Its connection.
     pub connection: ConnectionNo,
     /// It.
-    pub frame: Bytes,
+    waiting: Waiting,
     /// No later upload of the connection was in the group.
     pub alone: bool,
 }
@@ -79,22 +99,59 @@ struct Live {
     ring: Ring<Vec<(Seq, Outgoing)>>,
     /// The head that connections have been told of.
     head: Seq,
+    /// Counts changes of what people may do here, from the commit on that makes them.
+    version: u64,
 }
 
 /// One side of a connection, and what is under way to and from it.
 pub struct Peer {
+    user: User,
+    /// What it has subscribed to: one space where it is native.
+    seats: BTreeMap<SeatNo, Seat>,
+    /// It speaks the JSON dialect.
+    json: Option<json::Session>,
+    /// Frames of the client that the network has.
+    pub up: VecDeque<Bytes>,
+    /// Uploads that the server has.
+    waiting: VecDeque<Waiting>,
+    /// Frames for the client that the network has.
+    pub down: VecDeque<Bytes>,
+}
+
+/// One space on a connection.
+struct Seat {
     space: usize,
     stream: Stream,
     origin: Arc<Origin>,
-    /// Frames of the client that the network has.
-    pub up: VecDeque<Bytes>,
-    /// Frames of the client that the server has.
-    waiting: VecDeque<Bytes>,
-    /// Frames for the client that the network has.
-    pub down: VecDeque<Bytes>,
+    role: Role,
+    filter: Option<Arc<Filter>>,
+    /// Its view is remembered, and a page of it has left.
+    is_remembered: bool,
+    has_sent: bool,
+    /// [`Live::version`] when its view was made.
+    version: u64,
     /// A pull that was read and is not delivered yet.
     reading: Option<(PullRequest, PullData)>,
     owed: Vec<Owed>,
+    json: json::SeatState,
+}
+
+/// An upload that is to be merged.
+struct Waiting {
+    seat: SeatNo,
+    incoming: Vec<Incoming>,
+    bytes: usize,
+    /// What a JSON client calls it.
+    id: Option<UploadId>,
+}
+
+/// What became of an upload in its transaction.
+struct Merged {
+    no: ConnectionNo,
+    space: usize,
+    writer: WriterId,
+    waiting: Waiting,
+    result: Result<Effects, StoreError>,
 }
 
 /// An ack that is due.
@@ -113,6 +170,9 @@ pub struct Server {
     limits: Limits,
     spaces: Vec<Live>,
     peers: BTreeMap<ConnectionNo, Peer>,
+    next_seat: SeatNo,
+    /// Holds what is sent and merged against what is permitted, where people share.
+    pub witness: Option<Witness>,
     /// What became of each change, if anybody wants to read it.
     pub verdicts: Option<Vec<String>>,
     /// Things that must never happen and did.
@@ -129,12 +189,15 @@ impl Server {
     /// # Errors
     /// What the database says.
     pub fn new(world: &World, spaces: Vec<Arc<Space>>, limits: Limits) -> Result<Self, StoreError> {
-        let live = |space| Live { space, ring: Ring::new(usize::MAX, limits.ring_commits), head: 0 };
+        let live =
+            |space| Live { space, ring: Ring::new(usize::MAX, limits.ring_commits), head: 0, version: 0 };
         Ok(Self {
             group: open_group(world, &limits)?,
             spaces: spaces.into_iter().map(live).collect(),
             limits,
             peers: BTreeMap::new(),
+            next_seat: NATIVE + 1,
+            witness: None,
             verdicts: None,
             violations: Vec::new(),
             pulls: 0,
@@ -170,7 +233,8 @@ impl Server {
         self.peers.get_mut(&no)
     }
 
-    /// Takes a connection. Its writer id must be new.
+    /// Takes a native connection of a user. Its writer id must be new. `None`, and the connection is refused, when the user
+    /// does not see the space.
     ///
     /// # Errors
     /// What the database says.
@@ -178,45 +242,30 @@ impl Server {
         &mut self,
         world: &World,
         no: ConnectionNo,
-        space: usize,
+        (space, user): (usize, User),
         writer: WriterId,
         last_event_id: Option<&str>,
-    ) -> Result<Cursor, StoreError> {
-        let live = &mut self.spaces[space];
-        let cursor = match last_event_id.and_then(EntryId::parse) {
-            None => None,
-            Some((id, _)) => match live.space.minter.verify(id) {
-                Some(cursor) => Some(cursor),
-                None => spaces::receipt(world.connection(), &self.group.view(), live.space.no, id)?
-                    .map(|receipt| Cursor::complete(receipt.seq)),
-            },
-        };
-        live.head = live.head.max(spaces::head(world.connection(), &self.group.view(), live.space.no)?.seq);
-        let origin = Origin {
-            writer,
-            user: world.owner(live.space.no)?,
-            session: [0; 16],
-            address: String::new(),
-            user_agent: String::new(),
-            opened_us: 0,
-        };
+    ) -> Result<Option<Cursor>, StoreError> {
+        let asks = Asks { space, user, filter: None };
+        let checkpoint = self.checkpoint(world, space, last_event_id.and_then(EntryId::parse))?;
+        let nonce = u64::from_le_bytes(std::array::from_fn(|at| writer.0[at]));
+        let Some((seat, lost)) = self.seat(world, &asks, writer, checkpoint, nonce)? else { return Ok(None) };
+        let lost = lost || (last_event_id.is_some() && checkpoint == lattice_engine::Checkpoint::Lost);
         let mut down = VecDeque::new();
-        if let (Some(id), None) = (last_event_id, cursor) {
+        if let (Some(id), true) = (last_event_id, lost) {
             down.push_back(encode_floor_reset(Some(id), "the checkpoint is unknown"));
         }
-        let cursor = cursor.unwrap_or_default();
+        let cursor = seat.stream.cursor();
         let peer = Peer {
-            space,
-            stream: Stream::new(writer, cursor),
-            origin: Arc::new(origin),
+            user,
+            seats: BTreeMap::from([(NATIVE, seat)]),
+            json: None,
             up: VecDeque::new(),
             waiting: VecDeque::new(),
             down,
-            reading: None,
-            owed: Vec::new(),
         };
         self.peers.insert(no, peer);
-        Ok(cursor)
+        Ok(Some(cursor))
     }
 
     /// Forgets a connection and everything that is under way.
@@ -238,15 +287,22 @@ impl Server {
         Ok(())
     }
 
-    /// The network hands over the oldest frame of a client.
-    pub fn accept(&mut self, no: ConnectionNo) -> bool {
-        let Some(peer) = self.peers.get_mut(&no) else { return false };
-        let Some(frame) = peer.up.pop_front() else { return false };
-        // A client's acks are not needed.
-        if matches!(decode(&frame, limits::MAX_CHANGES_PER_FRAME), Ok(ClientFrame::Changes(_))) {
-            peer.waiting.push_back(frame);
+    /// The network hands over the oldest frame of a client. False when there is none, or when the server does not read
+    /// now.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn accept(&mut self, world: &World, no: ConnectionNo, rng: &mut Rng) -> Result<bool, StoreError> {
+        let Some(peer) = self.peers.get_mut(&no) else { return Ok(false) };
+        if peer.json.is_some() {
+            return self.accept_json(world, no, rng);
         }
-        true
+        let Some(frame) = peer.up.pop_front() else { return Ok(false) };
+        // A client's acks are not needed.
+        if let Ok(ClientFrame::Changes(incoming)) = decode(&frame, limits::MAX_CHANGES_PER_FRAME) {
+            peer.waiting.push_back(Waiting { seat: NATIVE, incoming, bytes: frame.len(), id: None });
+        }
+        Ok(true)
     }
 
     /// Connections that the network has frames of.
@@ -270,26 +326,30 @@ impl Server {
     /// The ids in the oldest waiting uploads of a connection.
     #[must_use]
     pub fn next_ids(&self, no: ConnectionNo, uploads: usize) -> Vec<EntryId> {
-        let frames = self.peers.get(&no).into_iter().flat_map(|peer| peer.waiting.iter().take(uploads));
-        frames.flat_map(ids_of).collect()
+        let waiting = self.peers.get(&no).into_iter().flat_map(|peer| peer.waiting.iter().take(uploads));
+        let id = |incoming: &Incoming| match incoming {
+            Incoming::Change(change) => Some(change.id),
+            Incoming::Refused(refused) => refused.id.map(|(id, _)| id),
+        };
+        waiting.flat_map(|waiting| &waiting.incoming).filter_map(id).collect()
     }
 
     /// An upload that failed is tried again before anything that its connection sent later.
     pub fn retry(&mut self, failed: Failed) {
         if let Some(peer) = self.peers.get_mut(&failed.connection) {
-            peer.waiting.push_front(failed.frame);
+            peer.waiting.push_front(failed.waiting);
         }
     }
 
-    /// Commits the oldest upload of each of these connections in one transaction, and tells everybody. A connection that
-    /// is named more than once has as many uploads in the group.
+    /// Does these jobs in one transaction, and tells everybody. A connection that is named more than once has as many
+    /// uploads in the group.
     ///
     /// # Errors
     /// What the database says of the transaction; a single upload that fails is reported instead.
     pub fn commit(
         &mut self,
         world: &World,
-        group: &[ConnectionNo],
+        group: &[Job],
         now_us: i64,
         fault: Fault,
         rng: &mut Rng,
@@ -297,20 +357,12 @@ impl Server {
         let db = world.connection();
         db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         self.group.begin();
-        let mut results: Vec<(ConnectionNo, Bytes, Result<Effects, StoreError>)> = Vec::new();
-        for no in group {
-            let Some(peer) = self.peers.get_mut(no) else { continue };
-            let Some(frame) = peer.waiting.pop_front() else { continue };
-            let mut upload = Upload {
-                space: Arc::clone(&self.spaces[peer.space].space),
-                origin: Arc::clone(&peer.origin),
-                incoming: changes_of(&frame),
-                plain: false,
-                echoes: peer.stream.echoes(),
-                bytes: frame.len(),
-            };
-            let result = self.group.upload(db, &mut upload, now_us);
-            results.push((*no, frame, result));
+        let (mut results, mut changed): (Vec<Merged>, Vec<usize>) = (Vec::new(), Vec::new());
+        for job in group {
+            match job {
+                Job::Upload(no) => results.extend(self.merge(world, *no, now_us)?),
+                Job::Access(space, act) => changed.extend(self.change_access(world, *space, act)?),
+            }
         }
         if fault == Fault::CrashBefore {
             db.prepare_cached("ROLLBACK")?.execute([])?;
@@ -326,6 +378,7 @@ impl Server {
         }
         db.prepare_cached("COMMIT")?.execute([])?;
         self.group.ended(true);
+        changed.into_iter().for_each(|space| self.spaces[space].version += 1);
         if fault == Fault::CrashAfter {
             self.crash(world)?;
             return Ok(Report { stored: results.len(), failed: Vec::new() });
@@ -337,44 +390,71 @@ impl Server {
                 self.pull(world, no, rng)?;
             }
         }
-        // Only now, that the commit is durable, may anything of it leave.
+        self.tell(results)
+    }
+
+    /// Merges the oldest upload of a connection, if there is one.
+    fn merge(&mut self, world: &World, no: ConnectionNo, now_us: i64) -> Result<Option<Merged>, StoreError> {
+        let Some(peer) = self.peers.get_mut(&no) else { return Ok(None) };
+        let Some(waiting) = peer.waiting.pop_front() else { return Ok(None) };
+        let Some(seat) = peer.seats.get(&waiting.seat) else { return Ok(None) };
+        let mut upload = Upload {
+            space: Arc::clone(&self.spaces[seat.space].space),
+            origin: Arc::clone(&seat.origin),
+            incoming: waiting.incoming.clone(),
+            plain: peer.json.is_some(),
+            echoes: seat.stream.echoes(),
+            bytes: waiting.bytes,
+        };
+        let result = self.group.upload(world.connection(), &mut upload, now_us);
+        if let (Some(witness), Ok(effects)) = (&mut self.witness, &result) {
+            let (staged, user) = (self.group.staged_view(), peer.user);
+            let at = (world.connection(), &staged, upload.space.no);
+            self.violations.extend(witness.merged(at, user, &waiting.incoming, effects)?);
+        }
+        Ok(Some(Merged { no, space: seat.space, writer: seat.origin.writer, waiting, result }))
+    }
+
+    /// Only now, that the commit is durable, may anything of it leave.
+    fn tell(&mut self, results: Vec<Merged>) -> Result<Report, StoreError> {
         let mut report = Report::default();
-        for (no, frame, result) in results {
+        for Merged { no, space, writer, waiting, result } in results {
             let has_failed = report.failed.iter_mut().find(|failed| failed.connection == no);
             match result {
                 Ok(effects) => {
                     report.stored += 1;
-                    let outcomes = self.publish(no, effects);
+                    let outcomes = self.publish(space, writer, effects);
                     // Nothing that overtook a failed upload is acknowledged: the client sends all of it again.
                     match has_failed {
                         Some(failed) => failed.alone = false,
-                        None => self.answer(no, outcomes),
+                        None => self.answer(no, waiting, outcomes),
                     }
                 }
                 Err(StoreError::Database(_)) => match has_failed {
                     Some(failed) => failed.alone = false,
-                    None => report.failed.push(Failed { connection: no, frame, alone: true }),
+                    None => report.failed.push(Failed { connection: no, waiting, alone: true }),
                 },
+                // Neither acknowledged nor corrected: who has no access is told nothing.
+                Err(StoreError::NoAccess) => self.end(no, waiting.seat),
                 Err(error) => return Err(error),
             }
         }
         Ok(report)
     }
 
-    fn publish(&mut self, no: ConnectionNo, effects: Effects) -> Vec<Outcome> {
-        if let Some(peer) = self.peers.get(&no) {
-            let live = &mut self.spaces[peer.space];
-            self.changes += effects.head.seq - effects.before;
-            if effects.head.seq > effects.before {
-                live.ring.push(effects.before, effects.head.seq, peer.origin.writer, effects.visible, 1);
-                live.head = live.head.max(effects.head.seq);
-            }
+    fn publish(&mut self, space: usize, writer: WriterId, effects: Effects) -> Vec<Outcome> {
+        let live = &mut self.spaces[space];
+        self.changes += effects.head.seq - effects.before;
+        if effects.head.seq > effects.before {
+            live.ring.push(effects.before, effects.head.seq, writer, effects.visible, 1);
+            live.head = live.head.max(effects.head.seq);
         }
         effects.outcomes
     }
 
-    fn answer(&mut self, no: ConnectionNo, outcomes: Vec<Outcome>) {
+    fn answer(&mut self, no: ConnectionNo, waiting: Waiting, outcomes: Vec<Outcome>) {
         let Some(peer) = self.peers.get_mut(&no) else { return };
+        let Some(seat) = peer.seats.get_mut(&waiting.seat) else { return };
         if let Some(verdicts) = &mut self.verdicts {
             verdicts.extend(outcomes.iter().map(|outcome| format!("connection {no}: {outcome:?}")));
         }
@@ -382,94 +462,30 @@ impl Server {
             .iter()
             .filter_map(|outcome| Some((outcome.ack.clone()?, outcome.correction.is_some())))
             .collect();
-        let acks = peer.stream.outcomes(outcomes);
+        let results = json::results(&outcomes);
+        let acks = seat.stream.outcomes(outcomes);
         // Each pull answers at least the oldest verdict, so the last of n is answered by the n-th pull. One that is being
         // read now was asked for before this verdict, so the n-th pull from now may be one short.
-        let most_pulls = peer.stream.pending();
+        let most_pulls = seat.stream.pending();
         for (ack, corrected) in due.into_iter().filter(|(ack, _)| !acks.contains(ack)) {
-            match peer.owed.iter_mut().find(|owed| owed.ack == ack) {
+            match seat.owed.iter_mut().find(|owed| owed.ack == ack) {
                 Some(owed) if owed.corrected || !corrected => {}
                 Some(owed) => (owed.pulls, owed.corrected) = (most_pulls, true),
-                None => peer.owed.push(Owed { ack, pulls: most_pulls, corrected }),
+                None => seat.owed.push(Owed { ack, pulls: most_pulls, corrected }),
             }
         }
-        peer.owed.retain(|owed| !acks.contains(&owed.ack));
-        if peer.stream.pending() > peer.owed.len() {
+        seat.owed.retain(|owed| !acks.contains(&owed.ack));
+        if seat.stream.pending() > seat.owed.len() {
             self.violations.push(format!("connection {no} has more than one pending verdict of an entry"));
         }
-        if !acks.is_empty() {
+        if peer.json.is_some() {
+            let minter = &self.spaces[seat.space].space.minter;
+            seat.json.uploaded(waiting.id, results, seat.stream.queued());
+            json::answer_uploads(seat, minter, &mut peer.down);
+            self.end_answered(no, waiting.seat);
+        } else if !acks.is_empty() {
             peer.down.push_back(encode_ack(acks.into_iter()));
         }
-    }
-
-    /// Lets a connection read what is new, or deliver what it has read. False when there is nothing to do.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub fn pull(&mut self, world: &World, no: ConnectionNo, rng: &mut Rng) -> Result<bool, StoreError> {
-        let Some(peer) = self.peers.get_mut(&no) else { return Ok(false) };
-        if let Some((request, data)) = peer.reading.take() {
-            self.deliver(no, &request, data, rng);
-            return Ok(true);
-        }
-        let live = &self.spaces[peer.space];
-        if !peer.stream.wants_pull(live.head) {
-            return Ok(false);
-        }
-        if peer.stream.takes_live() && rng.chance(70) {
-            let after = live.ring.after(peer.stream.cursor().position);
-            let commits: Vec<_> =
-                after.map(|commits| commits.take(rng.between(1, 3)).collect()).unwrap_or_default();
-            if let Some(last) = commits.last() {
-                let head = last.head;
-                let others = commits.iter().filter(|commit| commit.writer != peer.origin.writer);
-                let entries: Vec<Outgoing> =
-                    others.flat_map(|commit| &commit.payload).map(|(_, entry)| entry.clone()).collect();
-                peer.stream.sent_live(head);
-                send(peer, &entries, rng.between(1, self.limits.frame_entries));
-                return Ok(true);
-            }
-        }
-        self.pulls += 1;
-        let request = peer.stream.pull_request(self.limits.page_rows, self.limits.page_bytes);
-        let data = spaces::pull(world.connection(), &self.group.view(), live.space.no, &request)?;
-        if rng.chance(25) {
-            peer.reading = Some((request, data)); // others go on while the answer is under way
-        } else {
-            self.deliver(no, &request, data, rng);
-        }
-        Ok(true)
-    }
-
-    fn deliver(&mut self, no: ConnectionNo, request: &PullRequest, data: PullData, rng: &mut Rng) {
-        let Some(peer) = self.peers.get_mut(&no) else { return };
-        let minter = &self.spaces[peer.space].space.minter;
-        let Delivery { mut entries, corrections, acks } = peer.stream.pulled(request, data, minter);
-        entries.extend(corrections);
-        peer.owed.retain(|owed| !acks.contains(&owed.ack));
-        for Owed { ack, pulls, .. } in &mut peer.owed {
-            if *pulls == 0 {
-                self.violations
-                    .push(format!("the ack of {ack:?} takes more pulls than verdicts were before it"));
-            }
-            *pulls = pulls.saturating_sub(1);
-        }
-        let acks = (!acks.is_empty()).then(|| encode_ack(acks.into_iter()));
-        if Mutation::AckFirst.is_active() {
-            peer.down.extend(acks);
-            send(peer, &entries, rng.between(1, self.limits.frame_entries));
-        } else {
-            send(peer, &entries, rng.between(1, self.limits.frame_entries));
-            peer.down.extend(acks);
-        }
-    }
-}
-
-impl Peer {
-    /// Frames that the network has not handed over when the client goes: a random part of them still arrives.
-    pub fn cut(&mut self, rng: &mut Rng) {
-        self.down.clear();
-        self.up.truncate(rng.between(0, self.up.len()));
     }
 }
 
@@ -478,25 +494,10 @@ fn open_group(world: &World, limits: &Limits) -> Result<Group, StoreError> {
     Group::open(world.connection(), MAX_SKEW_US, recent)
 }
 
-fn send(peer: &mut Peer, entries: &[Outgoing], frame_entries: usize) {
-    for chunk in entries.chunks(frame_entries) {
-        let mut frame = AuditLogFrame::new();
-        chunk.iter().for_each(|entry| frame.push(entry));
-        peer.down.push_back(frame.finish());
-    }
-}
-
-fn ids_of(frame: &Bytes) -> Vec<EntryId> {
-    let id = |incoming: &Incoming| match incoming {
-        Incoming::Change(change) => Some(change.id),
-        Incoming::Refused(refused) => refused.id.map(|(id, _)| id),
-    };
-    changes_of(frame).iter().filter_map(id).collect()
-}
-
-fn changes_of(frame: &Bytes) -> Vec<Incoming> {
-    match decode(frame, limits::MAX_CHANGES_PER_FRAME) {
-        Ok(ClientFrame::Changes(changes)) => changes,
-        _ => Vec::new(),
+impl Peer {
+    /// Frames that the network has not handed over when the client goes: a random part of them still arrives.
+    pub fn cut(&mut self, rng: &mut Rng) {
+        self.down.clear();
+        self.up.truncate(rng.between(0, self.up.len()));
     }
 }

@@ -1,13 +1,14 @@
 //! The end of a history: no more faults, everybody connects, and all are compared.
 
 use bytes::Bytes;
-use lattice_engine::{PullRequest, Row};
+use lattice_engine::Row;
 use lattice_store::sqlite::spaces;
 
-use crate::audit;
 use crate::client::{LocalRow, NativeClient};
 use crate::history::{History, Problem, broken, note};
+use crate::server::ConnectionNo;
 use crate::wire;
+use crate::{audit, oracle};
 
 /// Most rounds until a history must have settled: far more than the frames that it can hold.
 const MAX_ROUNDS: usize = 20_000;
@@ -16,7 +17,8 @@ const STARVING_ROUNDS: usize = 25;
 
 impl History<'_> {
     fn connect_all(&mut self) -> Result<(), Problem> {
-        let used: Vec<_> = self.clients.iter().filter_map(|client| client.connection).collect();
+        let mut used: Vec<_> = self.clients.iter().filter_map(|client| client.connection).collect();
+        used.extend(self.host_connections());
         for no in self.server.connections() {
             if !used.contains(&no) {
                 self.server.disconnect(no);
@@ -27,6 +29,7 @@ impl History<'_> {
                 self.connect(client)?;
             }
         }
+        self.connect_hosts();
         Ok(())
     }
 
@@ -39,20 +42,36 @@ impl History<'_> {
             self.rng.shuffle(&mut order);
             let mut busy = self.rng.chance(50) && self.commit(false)?;
             for client in &order {
-                let Some(no) = self.clients[*client].connection else {
-                    return Err(format!("client {client} lost its connection while nothing fails"));
-                };
+                let Some(no) = self.settled_connection(*client)? else { continue };
                 busy |= self.receive(*client)?
-                    || self.server.accept(no)
+                    || self.server.accept(self.world, no, &mut self.rng).map_err(broken)?
                     || self.pull(no)?
                     || self.upload(*client);
             }
+            busy |= self.settle_hosts()?;
             self.no_violation()?;
             if !busy && !self.commit(false)? {
                 return Ok(());
             }
         }
         Err(format!("nothing settled in {MAX_ROUNDS} rounds"))
+    }
+
+    /// The connection of a client while nothing fails. Who may not see the space has none.
+    fn settled_connection(&mut self, client: usize) -> Result<Option<ConnectionNo>, Problem> {
+        if let Some(no) = self.clients[client].connection
+            && self.server.peer(no).is_some()
+        {
+            return Ok(Some(no));
+        }
+        let (space, user) = (self.clients[client].space, self.clients[client].user);
+        if self.shared.is_none() {
+            return Err(format!("client {client} lost its connection while nothing fails"));
+        }
+        if self.access(space, user)?.is_some() {
+            self.connect(client)?;
+        }
+        Ok(self.clients[client].connection)
     }
 
     /// Others write in every round, so that no stream of one-row pages ever reaches the head. Everyone who waits for an
@@ -66,7 +85,7 @@ impl History<'_> {
                 let Some(no) = self.clients[client].connection else { continue };
                 self.edit(client);
                 self.upload(client);
-                while self.server.accept(no) {}
+                while self.server.accept(self.world, no, &mut self.rng).map_err(broken)? {}
                 self.pull(no)?;
                 while self.receive(client)? {}
                 self.no_violation()?;
@@ -78,15 +97,14 @@ impl History<'_> {
 
     /// Every replica must equal the server, and the audit log must hold what was promised.
     pub(crate) fn compare(&mut self) -> Result<(), Problem> {
-        let everything =
-            PullRequest { after: 0, max_rows: usize::MAX, max_bytes: usize::MAX, corrections: Vec::new() };
         let (db, recent) = (self.world.connection(), self.server.view());
         for space in 0..self.config.spaces {
             let no = self.server.space(space).no;
-            let truth = spaces::pull(db, &recent, no, &everything).map_err(broken)?;
+            let truth = oracle::rows(db, &recent, no).map_err(broken)?;
             for (number, client) in
                 self.clients.iter().enumerate().filter(|(_, client)| client.space == space)
             {
+                let Some(access) = self.access(space, client.user)? else { continue };
                 if let Some(pending) = client.db.pending().next() {
                     return Err(format!(
                         "client {number}: {} of {} changes was never acknowledged",
@@ -94,11 +112,16 @@ impl History<'_> {
                         client.db.pending().len()
                     ));
                 }
-                compare(&client.db, &truth.rows).map_err(|problem| format!("client {number}: {problem}"))?;
+                let seen: Vec<Row> =
+                    truth.iter().filter(|row| oracle::may_read(&access, client.user, row)).cloned().collect();
+                compare(&client.db, &seen).map_err(|problem| format!("client {number}: {problem}"))?;
             }
             let head = spaces::head(db, &recent, no).map_err(broken)?.seq;
             let log = spaces::audit(db, &recent, no, 0, usize::MAX >> 1).map_err(broken)?;
-            audit::check(&log, head, &truth.rows)?;
+            audit::check(&log, head, &truth)?;
+            let edits = self.shared.as_ref().and_then(|shared| shared.json_edits.get(&space)).copied();
+            audit::check_retries(&log, edits.unwrap_or_default())?;
+            audit::check_inbox(db, no, &log).map_err(broken)??;
         }
         for (space, id) in &self.acked {
             let live = self.server.space(*space);

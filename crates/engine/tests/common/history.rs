@@ -326,7 +326,6 @@ impl History {
             view,
             user: self.clients[at].user,
             remembered: &remembered,
-            lags: false,
             nonce: self.rng.next(),
         };
         let client = &mut self.clients[at];

@@ -34,7 +34,7 @@ pub use seen::access_in;
 pub mod statements {
     pub use super::members::{add as add_member, remove as remove_member, set_role, transfer};
     pub use super::spaces::{change as change_space, create as create_space, set_policy};
-    pub use super::views::{list as views, remember as remember_view};
+    pub use super::views::{list as views, newest as newest_view, remember as remember_view};
 }
 
 impl SqliteStore {

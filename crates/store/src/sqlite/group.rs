@@ -99,12 +99,20 @@ impl Group {
         self.recent.published_view()
     }
 
+    /// What is not settled yet, with what the group under way has written.
+    #[must_use]
+    pub fn staged_view(&self) -> View {
+        self.recent.staged()
+    }
+
     /// Something was written that may decide what users may do.
     ///
     /// # Errors
     /// What the database says.
     pub fn access_written(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        self.access.clear();
+        if !Mutation::CachedAccess.is_active() {
+            self.access.clear();
+        }
         let recent = self.recent.staged();
         directory::views::fill_in_heads(connection, |space| {
             self.heads.get(connection, &recent, space).map(|head| head.seq)

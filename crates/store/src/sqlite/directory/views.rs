@@ -8,11 +8,7 @@ use crate::accounts::UserId;
 use crate::directory::{MAX_REMEMBERED_VIEWS, RememberedView};
 
 /// The views of a user in a space, the newest first.
-pub fn list(
-    connection: &Connection,
-    space: u32,
-    user: UserId,
-) -> Result<Vec<RememberedView>, StoreError> {
+pub fn list(connection: &Connection, space: u32, user: UserId) -> Result<Vec<RememberedView>, StoreError> {
     let sql = "SELECT id, definition, until_seq FROM remembered_view
                WHERE space = ?1 AND user = ?2 ORDER BY turn DESC";
     let mut statement = connection.prepare_cached(sql)?;
@@ -27,7 +23,7 @@ pub fn list(
 }
 
 /// The newest view of a user in a space, if it has not ended.
-pub(super) fn newest(connection: &Connection, space: u32, user: UserId) -> Result<Option<u64>, StoreError> {
+pub fn newest(connection: &Connection, space: u32, user: UserId) -> Result<Option<u64>, StoreError> {
     let sql = "SELECT id, until_seq IS NULL FROM remembered_view
                WHERE space = ?1 AND user = ?2 ORDER BY turn DESC LIMIT 1";
     let mut statement = connection.prepare_cached(sql)?;
