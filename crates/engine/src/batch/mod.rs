@@ -198,7 +198,8 @@ impl<'a> Batch<'a> {
         if receipt.is_some() || change.id.is_minted() {
             let (verdict, wanted) = match receipt {
                 Some(Receipt { refused: true, .. }) => {
-                    (Verdict::Rejected(Code::RefusedBefore), Some(Wanted::Refused))
+                    let wanted = (!Mutation::RefuseAndForget.is_active()).then_some(Wanted::Refused);
+                    (Verdict::Rejected(Code::RefusedBefore), wanted)
                 }
                 _ => (Verdict::Duplicate, self.repeat(&reference, &change)),
             };
@@ -265,7 +266,9 @@ impl<'a> Batch<'a> {
         let problem =
             self.forbidden(reference, change).or_else(|| self.link_problem(reference, change, pair));
         if let Some(code) = problem {
-            self.leave_stub(reference, change.row.clone(), pair, now.seq);
+            if !Mutation::RefuseAndForget.is_active() {
+                self.leave_stub(reference, change.row.clone(), pair, now.seq);
+            }
             if change.operation == Operation::Delete {
                 self.undeleted.push(reference.key.clone());
             }
