@@ -85,7 +85,13 @@ impl Stream {
         let Due { row, keepers, correction: Correction { table, row: id, wanted, .. }, rebuilt } = due;
         if let Some(row) = row.filter(|row| row.is_live()) {
             if !self.view.shows(row) {
-                out.push(self.repair(minters, row, Act::TakeBack, Vec::new()));
+                if wanted == Wanted::Refused && !self.view.may_read(row) {
+                    // Not a word of the row itself, its spelling and time included: to whoever may not read it, it is one
+                    // that does not exist.
+                    out.push(self.repair(minters, &Row::stub(table, id), Act::Delete, Vec::new()));
+                } else {
+                    out.push(self.repair(minters, row, Act::TakeBack, Vec::new()));
+                }
                 self.send_keepers(row, keepers, minters, out);
                 return;
             }
@@ -111,7 +117,8 @@ impl Stream {
         let deleted = row.is_some_and(|row| row.deleted);
         if deleted || wanted == Wanted::Refused {
             let unknown = Row::stub(table, id);
-            let row = row.unwrap_or(&unknown);
+            // Of what was refused as well nobody is told when it was, or how others spelled it.
+            let row = row.filter(|row| row.deleted && self.view.may_read(row)).unwrap_or(&unknown);
             out.push(self.repair(minters, row, Act::Delete, Vec::new()));
             self.send_keepers(row, keepers, minters, out);
         }
