@@ -9,6 +9,7 @@ use lattice_sim::client::{Label, LocalRow, NativeClient, Schema, Table};
 use lattice_sim::rng::Rng;
 
 use super::http::Account;
+use super::replica::{Rows, plain_rows};
 use super::server::TestServer;
 use super::socket::{Got, Socket, handshake_of, target};
 
@@ -123,12 +124,17 @@ impl Device {
     /// Takes one frame of the server, answers it, and sends on.
     #[track_caller]
     pub fn step(&mut self) -> Result<(), Lost> {
-        let Some(socket) = &mut self.socket else { return Err(Lost) };
         let waits_for = self.db.pending().len();
-        let got = socket.next_within(super::PATIENCE);
-        match got
+        self.try_step()
             .unwrap_or_else(|| panic!("{}: nothing came, and {waits_for} changes wait for an ack", self.name))
-        {
+    }
+
+    /// The same, where it may be that nothing comes.
+    #[track_caller]
+    fn try_step(&mut self) -> Option<Result<(), Lost>> {
+        let Some(socket) = &mut self.socket else { return Some(Err(Lost)) };
+        let got = socket.next_within(super::PATIENCE)?;
+        Some(match got {
             Got::Frame(frame) => {
                 self.trace.push(("receives", frame.clone()));
                 let received = self.db.receive(&frame).unwrap_or_else(|error| {
@@ -140,7 +146,9 @@ impl Device {
                 });
                 self.acked.extend(received.acked);
                 for reply in received.replies {
-                    socket.try_send(reply).map_err(|_| Lost)?;
+                    if socket.try_send(reply).is_err() {
+                        return Some(Err(Lost));
+                    }
                 }
                 self.upload()
             }
@@ -149,6 +157,23 @@ impl Device {
                 self.socket = None;
                 Err(Lost)
             }
+        })
+    }
+
+    /// Listens until its rows, as the JSON dialect writes them, are these.
+    #[track_caller]
+    pub fn until_rows(&mut self, wanted: &Rows, when: &str) {
+        loop {
+            let held = plain_rows(self);
+            if held == *wanted {
+                return;
+            }
+            let Some(step) = self.try_step() else {
+                let keys = held.keys().chain(wanted.keys()).filter(|key| held.get(*key) != wanted.get(*key));
+                let differs: Vec<_> = keys.map(|key| (key, held.get(key), wanted.get(key))).collect();
+                panic!("{} differs {when}: row, held, wanted: {differs:#?}", self.name)
+            };
+            step.unwrap_or_else(|_| panic!("{} lost its connection {when}", self.name));
         }
     }
 
