@@ -2,12 +2,10 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use bytestring::ByteString;
 use common::Memory;
-use lattice_engine::{Row, RowRef, Rule, Verdict};
+use lattice_engine::{Row, Rule, Verdict};
 use lattice_protocol::value::{integer, text};
 use lattice_protocol::{Change, EntryId, Field, Operation, RowId, RowKey, Spelling};
 use proptest::prelude::*;

@@ -5,55 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Memory;
+use super::draw::{Rng, filter, policy, role};
 use bytes::Bytes;
 use bytestring::ByteString;
 
 use lattice_engine::{
-    Access, Checkpoint, Permission, Policy, Resume, Role, Row, RowRef, Rule, Seq, Shown, Stream, TablePolicy,
-    Unlisted, View, WriterId,
+    Access, Checkpoint, Policy, Resume, Role, Row, RowRef, Rule, Seq, Shown, Stream, Unlisted, View, WriterId,
 };
 use lattice_protocol::native::AckId;
 use lattice_protocol::plain::Filter;
 use lattice_protocol::value::{integer, null, text};
 use lattice_protocol::{Change, EntryId, Field, Operation, Outgoing, RowId, RowKey, Spelling};
 
-const TABLES: [&str; 4] = ["Doc", "Note", "Box", "_Doc_Note_links"];
+pub(crate) const TABLES: [&str; 4] = ["Doc", "Note", "Box", "_Doc_Note_links"];
 const LINKS: usize = 3;
-
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-
-    /// An id of version 4.
-    fn uuid(&mut self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.next().to_le_bytes());
-        bytes[8..].copy_from_slice(&self.next().to_le_bytes());
-        bytes[6] = bytes[6] & 0x0f | 0x40;
-        bytes[8] = bytes[8] & 0x3f | 0x80;
-        bytes
-    }
-}
 
 /// What the server puts on the wire.
 #[derive(Clone)]
@@ -62,6 +27,10 @@ struct Frame {
     acks: Vec<AckId>,
 }
 
+/// The head before and after, who wrote it, and what others are sent.
+type Commit = (Seq, Seq, WriterId, Vec<(Seq, Outgoing)>);
+/// A view that was shown, and where it ended.
+type Remembered = (Arc<View>, Option<Seq>);
 type Values = BTreeMap<ByteString, Bytes>;
 
 /// A client that compares nothing: whatever arrives later wins, and known ids are skipped.
@@ -82,11 +51,11 @@ struct Client {
 pub(crate) struct History {
     rng: Rng,
     store: Memory,
-    ring: VecDeque<(Seq, Seq, WriterId, Vec<(Seq, Outgoing)>)>,
+    ring: VecDeque<Commit>,
     policy: Policy,
     clients: Vec<Client>,
     /// By user, the views that they were shown.
-    remembered: BTreeMap<[u8; 16], Vec<(Arc<View>, Option<Seq>)>>,
+    remembered: BTreeMap<[u8; 16], Vec<Remembered>>,
     /// By user, rows that they might read at some time, or wrote: their ids are no secret to them.
     met: BTreeSet<([u8; 16], RowRef)>,
     /// What happened, if anybody wants to read it.
@@ -98,65 +67,6 @@ macro_rules! note {
     ($history:expr, $($text:tt)*) => {
         if $history.traced { $history.trace.push(format!($($text)*)); }
     };
-}
-
-fn role(rng: &mut Rng) -> Option<Role> {
-    *rng.pick(&[
-        None,
-        Some(Role::Viewer),
-        Some(Role::Viewer),
-        Some(Role::Editor),
-        Some(Role::Editor),
-        Some(Role::Owner),
-    ])
-}
-
-fn permission(rng: &mut Rng, usual: Role) -> Permission {
-    match rng.below(10) {
-        0 => Permission::NOBODY,
-        1 => Permission::from(Role::Owner),
-        2 => Permission::from(Role::Editor),
-        3 => Permission { any: Some(Role::Owner), own: Some(Role::Viewer) },
-        4 => Permission { any: None, own: Some(Role::Viewer) },
-        _ => Permission::from(usual),
-    }
-}
-
-fn policy(rng: &mut Rng) -> Policy {
-    let mut table = || TablePolicy {
-        read: permission(rng, Role::Viewer),
-        insert: permission(rng, Role::Editor),
-        update: permission(rng, Role::Editor),
-        delete: permission(rng, Role::Editor),
-    };
-    let (default, named) = (table(), [table(), table(), table()]);
-    let mut policy = Policy { default, ..Policy::default() };
-    for (name, table) in TABLES.iter().zip(named) {
-        if rng.chance(60) {
-            policy.tables.insert((*name).to_owned(), table);
-        }
-    }
-    if rng.chance(15) {
-        policy.unlisted_tables = Unlisted::Deny;
-    }
-    if rng.chance(20) {
-        policy.max_deletes_per_frame = Some(1);
-    }
-    if rng.chance(30) { Policy::default() } else { policy }
-}
-
-fn filter(rng: &mut Rng) -> Option<Arc<Filter>> {
-    let text = *rng.pick(&[
-        "",
-        "",
-        "",
-        r#"{"tables":["Doc","_Doc_Note_links"]}"#,
-        r#"{"where":{"Doc":{"a":1}}}"#,
-        r#"{"where":{"Doc":{"a":{"gte":1}},"Note":{"b":{"ne":2}}}}"#,
-        r#"{"tables":["Doc","Note"],"where":{"Note":{"a":{"in":[0,2]}}}}"#,
-    ]);
-    (!text.is_empty())
-        .then(|| Arc::new(Filter::parse(&Bytes::from_static(text.as_bytes())).expect("a filter")))
 }
 
 /// Whether policy lets this user be sent a row, said once more in other words than the engine's.
@@ -312,10 +222,8 @@ impl History {
     fn connect(&mut self, at: usize) {
         let Some(view) = self.view(at) else { return };
         let head = self.store.head.seq;
-        let shown = |(view, until): &(Arc<View>, Option<Seq>)| Shown {
-            view: Arc::clone(view),
-            until: until.unwrap_or(head),
-        };
+        let shown =
+            |(view, until): &Remembered| Shown { view: Arc::clone(view), until: until.unwrap_or(head) };
         let remembered = self.remembered.get(&self.clients[at].user).into_iter().flatten();
         let remembered: Vec<Shown> = remembered.map(shown).collect();
         self.remember(at, &view);
@@ -508,7 +416,7 @@ impl History {
             if !permitted {
                 return Err(format!(
                     "client {at} was sent {:?}, which it may not see",
-                    brief(&[entry.clone()])
+                    brief(std::slice::from_ref(entry))
                 ));
             }
         }

@@ -120,7 +120,8 @@ fn another_filter_takes_the_place_of_one() {
         client.until_complete("me");
         let mut held = client.space("me").ids("Trip");
         let mut wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-        (held.sort_unstable(), wanted.sort_unstable());
+        held.sort_unstable();
+        wanted.sort_unstable();
         assert_eq!(held, wanted, "{filter}");
         assert!(client.space("me").rows.values().all(|row| row.contains_key("name")), "whole rows");
     }

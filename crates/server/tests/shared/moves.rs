@@ -134,7 +134,8 @@ fn clients_that_were_away_are_brought_to_their_new_view() {
         native.insert(ITEM, &row_id(10 + number), name("bob's"));
         anns.insert(ITEM, &row_id(20 + number), name("ann's"));
     }
-    (native.settle(), anns.settle());
+    native.settle();
+    anns.settle();
     for (round, (policy, role)) in policies.iter().enumerate() {
         let round = round as u64;
         // Sometimes one is up to date when one leaves, sometimes in the midst of it.

@@ -137,7 +137,7 @@ pub(super) fn send(
         return;
     }
     let cursor = cursor_text(seat, minter);
-    if entries.is_empty() && seat.stream.cursor().position % 2 == 0 {
+    if entries.is_empty() && seat.stream.cursor().position.is_multiple_of(2) {
         down.push_back(ChangesFrame::new(name).finish(Some(&cursor), false));
     }
     let chunks = entries.chunks(frame_entries).count();
