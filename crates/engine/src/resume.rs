@@ -72,7 +72,7 @@ impl Resume<'_> {
             }
             let partial = self.minter.of_transition(view.id()).verify(id);
             if let Some(cursor) = partial.filter(|cursor| self.has(*cursor)) {
-                let goes_on = view.id() == self.view.id() && self.since(view, cursor).next().is_none();
+                let goes_on = view.id() == self.view.id() && self.since(view, None).next().is_none();
                 let position = if goes_on { cursor.position } else { 0 };
                 let prior = self.prior(self.remembered.to_vec(), cursor.base);
                 return Some(self.fresh(Cursor { base: cursor.base, position }, Some(prior)));
@@ -90,7 +90,8 @@ impl Resume<'_> {
     }
 
     fn shown_in(&self, view: &Arc<View>, cursor: Cursor) -> Start {
-        let mut views: Vec<Shown> = self.since(view, cursor).cloned().collect();
+        let complete = (cursor.base == cursor.position).then_some(cursor.base);
+        let mut views: Vec<Shown> = self.since(view, complete).cloned().collect();
         if view.id() == self.view.id() && views.is_empty() {
             return self.fresh(cursor, None);
         }
@@ -101,14 +102,15 @@ impl Resume<'_> {
         self.fresh(Cursor { base: cursor.base, position: 0 }, Some(prior))
     }
 
-    /// Views that the client may have been shown since it had this cursor of `view`. Those that were remembered later, and
-    /// those that were shown at seqs which the cursor has not reached: a client that was told that they end has come past that.
+    /// Views that the client may have been shown since it had a cursor of `view`: those that were remembered later, and,
+    /// since another client of the user may have made `view` the newest again, those that were shown beyond `complete`, where
+    /// the cursor is a complete one. Of others one cannot tell, and they must lead on.
     ///
     /// Clients without a filter may hold more than their checkpoint says: they apply entries before they save it, and what
     /// corrects them over HTTP comes without one. Those with a filter keep a cursor together with its changes, and other
     /// filters of the same user were not theirs.
-    fn since(&self, view: &View, cursor: Cursor) -> impl Iterator<Item = &Shown> {
-        let reached = cursor.base.max(cursor.position);
+    fn since(&self, view: &View, complete: Option<Seq>) -> impl Iterator<Item = &Shown> {
+        let reached = complete.unwrap_or(Seq::MAX);
         let newer = self.remembered.iter().position(|shown| shown.view.id() == view.id());
         let newer = newer.unwrap_or(self.remembered.len());
         let lags = !self.view.is_filtered() && !Mutation::SavedFirst.is_active();

@@ -76,4 +76,9 @@ regressions! {
     /// A client died in the first frame of another view, in which a row was taken back, and came again with its checkpoint of
     /// the view before, which shows the row: it was not sent.
     views_that_are_newer_than_the_checkpoint_count: Shared 1088,
+    /// A client that polls one page at a time was sent back to the first page of its way to another view each time: another
+    /// view had been shown at seqs that it had not reached.
+    a_poll_on_its_way_to_another_view_leads_on: Shared 75,
+    /// The same, where a part of the way ended just where it had begun.
+    a_poll_that_is_where_its_way_began_leads_on: Shared 3575,
 }
