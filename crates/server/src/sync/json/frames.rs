@@ -76,6 +76,7 @@ impl Json<'_> {
             }
             ClientFrame::Subscribe(subscribe) => self.subscribe(subscribe).await?,
             ClientFrame::Unsubscribe { space } => {
+                self.wanted.remove(space);
                 if let Some(at) = self.find(space) {
                     self.subscriptions[at].muted = true;
                     self.subscriptions[at].listener = None;
@@ -121,7 +122,9 @@ impl Json<'_> {
     }
 
     pub(super) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
-        let Subscribe { space, cursor, filter } = subscribe;
+        let version = self.state.directory.version();
+        let Subscribe { space, cursor, filter } = subscribe.clone();
+        self.wanted.remove(space);
         let came = came(cursor.as_deref());
         let place = self.find(space);
         if place.is_none() && !self.has_place() {
@@ -155,6 +158,9 @@ impl Json<'_> {
             Err(refusal) => {
                 if let Some(at) = place {
                     self.subscriptions.swap_remove(at);
+                }
+                if matches!(refusal, Refusal::NotFound) {
+                    self.wanted.add(subscribe, version);
                 }
                 self.refuse(refusal.code(), &refusal.to_string(), Some(space));
                 Ok(())

@@ -3,6 +3,7 @@
 mod deliver;
 mod frames;
 mod subscription;
+mod wanted;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use super::SyncState;
 use super::line::{End, Line, LineEvent};
 use super::seat::{Moved, Refusal};
 use subscription::Subscription;
+use wanted::Wanted;
 
 pub(super) use deliver::result;
 pub(super) use frames::{came, open};
@@ -70,6 +72,8 @@ pub(super) struct Json<'a> {
     subscriptions: Vec<Subscription>,
     /// A subscription that takes the place of one which still owes answers. Nothing is read meanwhile.
     held: Option<Subscribe>,
+    /// Subscriptions that begin once the client is let in.
+    wanted: Wanted,
     /// Whose turn it is to be sent something.
     turn: usize,
 }
@@ -82,7 +86,16 @@ impl<'a> Json<'a> {
         schema_version: Option<u64>,
     ) -> Self {
         let client = Client { schema_version, ..Client::default() };
-        Self { state, line, origin, client, subscriptions: Vec::new(), held: None, turn: 0 }
+        Self {
+            state,
+            line,
+            origin,
+            client,
+            subscriptions: Vec::new(),
+            held: None,
+            wanted: Wanted::default(),
+            turn: 0,
+        }
     }
 
     /// Serves the client until the connection ends.
@@ -136,6 +149,7 @@ impl<'a> Json<'a> {
                 Event::Timer => {
                     if self.line.tick(self.state).await? {
                         self.look_at_access().await;
+                        self.look_for_wanted().await?;
                     }
                     timer.as_mut().reset(self.line.next_timer());
                 }
@@ -153,6 +167,7 @@ impl<'a> Json<'a> {
         if changed {
             self.line.recheck(self.state).await?;
             self.look_at_access().await;
+            self.look_for_wanted().await?;
         }
         Ok(())
     }
