@@ -6,7 +6,7 @@ use super::cast::{Cast, name, soon, text};
 use crate::common::device::{CHILD, Device, ITEM, LINK, PARENT, row_id};
 use crate::common::entry::{Entry, new_row};
 use crate::common::http::{join, set_policy, set_role};
-use crate::common::json_client::change;
+use crate::common::json_client::{JsonClient, change};
 use crate::common::replica::plain_rows;
 
 const REMOVAL: &str = "__lattice_filter_removal";
@@ -173,4 +173,32 @@ fn clients_that_were_away_are_brought_to_their_new_view() {
             && native.row(LINK, &link).is_some()
     );
     assert_eq!(bobs.space(space).resets, ["no_cursor"], "ways lead from each view to the next");
+}
+
+#[test]
+fn a_subscription_begins_once_its_client_is_let_in() {
+    let cast = Cast::new("shared");
+    let space = &*cast.space;
+    let mut anns = cast.device(&cast.ann, 1);
+    let item = row_id(1);
+    anns.insert(ITEM, &item, name("item"));
+    anns.settle();
+    let mut bobs = JsonClient::open(&cast.server, "bob", &cast.bob);
+    bobs.subscribe(space, json!({}));
+    assert_eq!(bobs.error(), "space_not_found");
+    join(&cast.server, space, &cast.ann, &cast.bob, "viewer");
+    soon("letting bob in", || {
+        let access = bobs.event("access");
+        assert_eq!((&access["space"], &access["role"]), (&json!(space), &json!("viewer")));
+        bobs.until_row(space, "Item", &text(&item));
+    });
+    // Who does not want it any more is not sent it.
+    let mut cats = JsonClient::open(&cast.server, "cat", &cast.cat);
+    cats.subscribe(space, json!({}));
+    assert_eq!(cats.error(), "space_not_found");
+    cats.send(&json!({"type": "unsubscribe", "space": space}));
+    cats.ping();
+    join(&cast.server, space, &cast.ann, &cast.cat, "viewer");
+    cats.subscribe(space, json!({}));
+    cats.until_row(space, "Item", &text(&item));
 }
