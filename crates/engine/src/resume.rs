@@ -90,8 +90,8 @@ impl Resume<'_> {
     }
 
     fn shown_in(&self, view: &Arc<View>, cursor: Cursor) -> Start {
-        let complete = (cursor.base == cursor.position).then_some(cursor.base);
-        let mut views: Vec<Shown> = self.since(view, complete).cloned().collect();
+        let reached = Some(cursor.base.max(cursor.position));
+        let mut views: Vec<Shown> = self.since(view, reached).cloned().collect();
         if view.id() == self.view.id() && views.is_empty() {
             return self.fresh(cursor, None);
         }
@@ -103,14 +103,14 @@ impl Resume<'_> {
     }
 
     /// Views that the client may have been shown since it had a cursor of `view`: those that were remembered later, and,
-    /// since another client of the user may have made `view` the newest again, those that were shown beyond `complete`, where
-    /// the cursor is a complete one. Of others one cannot tell, and they must lead on.
+    /// since another client of the user may have made `view` the newest again, those that were shown beyond what the cursor
+    /// has reached. Of a cursor on the way to a view one cannot tell that, and it must lead on.
     ///
     /// Clients without a filter may hold more than their checkpoint says: they apply entries before they save it, and what
     /// corrects them over HTTP comes without one. Those with a filter keep a cursor together with its changes, and other
     /// filters of the same user were not theirs.
-    fn since(&self, view: &View, complete: Option<Seq>) -> impl Iterator<Item = &Shown> {
-        let reached = complete.unwrap_or(Seq::MAX);
+    fn since(&self, view: &View, reached: Option<Seq>) -> impl Iterator<Item = &Shown> {
+        let reached = reached.unwrap_or(Seq::MAX);
         let newer = self.remembered.iter().position(|shown| shown.view.id() == view.id());
         let newer = newer.unwrap_or(self.remembered.len());
         let lags = !self.view.is_filtered() && !Mutation::SavedFirst.is_active();

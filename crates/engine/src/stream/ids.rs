@@ -1,13 +1,17 @@
 //! Ids of what a stream sends.
 
 use alloc::vec::Vec;
-use lattice_protocol::{EntryId, Field, Operation, Outgoing, RowKey, Spelling};
+use bytestring::ByteString;
+use lattice_protocol::{EntryId, Field, Operation, Outgoing, RowId, RowKey, Spelling};
 
 use super::{MAX_RECENT_IDS, Stream};
 use crate::mint::Minter;
 use crate::mutation::Mutation;
 use crate::rows::{FieldState, Row};
 use crate::types::{Cursor, Seq};
+
+/// The table that an announcement names.
+const ANNOUNCED: &str = "LatticeView";
 
 /// What an entry does to its receiver's row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +51,22 @@ impl Stream {
         let minters = self.minters(minter);
         let Claim { minter, cursor } = self.claim(&minters, self.cursor);
         minter.mint(cursor, [b"cursor".as_slice()], 0)
+    }
+
+    /// An entry that does nothing but claim where the stream is on its way to another view; once for each such way, and to be
+    /// sent in a frame of its own before anything else. A native client applies a frame before it saves its checkpoint: one
+    /// that dies in between would come with a checkpoint of the view before, while rows of the new one were shown or taken
+    /// back. Clients that keep cursors apart get [`Stream::cursor_id`] instead. `minter` is the space's own.
+    pub fn announcement(&mut self, minter: &Minter) -> Option<Outgoing> {
+        let due = core::mem::take(&mut self.announces) && !Mutation::SavedFirst.is_active();
+        due.then(|| {
+            // No client has such a row, and most have no such table: it is skipped, and acknowledged.
+            let nobody = RowId { key: RowKey::Uuid([0; 16]), spelling: Spelling::default() };
+            let row = Row::stub(ByteString::from_static(ANNOUNCED), nobody);
+            let minters = self.minters(minter);
+            let claim = self.claim(&minters, self.cursor);
+            self.mint(claim, &row, Act::TakeBack, Vec::new(), 0)
+        })
     }
 
     pub(super) fn minters(&self, minter: &Minter) -> Minters {

@@ -113,6 +113,8 @@ pub struct Stream {
     prior: Option<Box<Prior>>,
     /// Its client is answered with current values always: it has or had a restricted view.
     echoes: bool,
+    /// A way to another view has begun and is not announced.
+    announces: bool,
     /// Distinguishes the ids of this transition from those of others.
     transition: u64,
     cursor: Cursor,
@@ -147,6 +149,7 @@ impl Stream {
         Self {
             writer,
             echoes: view.is_restricted() || prior.is_some(),
+            announces: prior.is_some(),
             view,
             prior: prior.map(Box::new),
             transition: nonce,
@@ -180,6 +183,7 @@ impl Stream {
         }
         let cursor = Cursor { base: prior.base, position: 0 };
         self.echoes = true;
+        self.announces = true;
         self.view = view;
         self.move_to(cursor);
         self.live = false;
