@@ -9,7 +9,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use lattice_engine::Outcome;
 use lattice_protocol::limits::MAX_CHANGES_PER_FRAME;
-use lattice_protocol::native::{ClientFrame, decode, encode_floor_reset, encode_rejected};
+use lattice_protocol::native::{AuditLogFrame, ClientFrame, decode, encode_floor_reset, encode_rejected};
 use lattice_protocol::{Code, FrameError, Incoming};
 use lattice_store::StoreError;
 use tokio::time::{Sleep, sleep_until};
@@ -143,6 +143,12 @@ impl<'a> Native<'a> {
             let head = self.seat.signal.borrow_and_update().head;
             if !self.seat.stream.wants_pull(head) {
                 return Ok(());
+            }
+            if let Some(entry) = self.seat.stream.announcement(&self.seat.space.minter) {
+                let mut frame = AuditLogFrame::new();
+                frame.push(&entry);
+                self.line.outbox.push(frame.finish());
+                continue;
             }
             let position = self.seat.stream.cursor().position;
             if self.seat.stream.takes_live()

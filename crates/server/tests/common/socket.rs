@@ -66,6 +66,8 @@ enum Speaks {
 pub struct Heard {
     /// Delivered entries, in order.
     pub entries: Vec<Value>,
+    /// Announcements of another view.
+    pub announcements: usize,
     /// Acknowledged ids, in order.
     pub acks: Vec<String>,
     /// Other frames, in order.
@@ -82,7 +84,11 @@ impl Heard {
     fn take(&mut self, frame: &Bytes) {
         let frame: Value = serde_json::from_slice(frame).expect("frames are JSON");
         if let Some(entries) = frame["auditLog"].as_array() {
-            self.entries.extend(entries.iter().cloned());
+            // The announcement of another view stands alone, and does nothing.
+            let announces = entries.iter().any(|entry| entry["tableName"] == "LatticeView");
+            assert!(!announces || entries.len() == 1, "{frame}");
+            self.announcements += usize::from(announces);
+            self.entries.extend(entries.iter().filter(|_| !announces).cloned());
         } else if let Some(ids) = frame["ack"].as_array() {
             assert!(!ids.is_empty(), "an empty ack is never sent");
             self.acks.extend(ids.iter().map(|id| id.as_str().expect("an id").to_owned()));

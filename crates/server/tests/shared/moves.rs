@@ -30,6 +30,7 @@ fn a_table_is_hidden_and_shown_again() {
     set_policy(&cast.server, space, &cast.ann, &hidden, &json!(null));
     soon("hiding a table", || {
         let heard = raw.until_entries(1);
+        assert_eq!(heard.announcements, 1, "another view is announced");
         let entry = &heard.entries[0];
         assert_eq!((&entry["operation"], &entry["globalRowId"]), (&json!("DELETE"), &json!(text(&child))));
         assert!(entry["changedFieldsNames"].as_array().expect("names").contains(&json!(REMOVAL)), "{entry}");
