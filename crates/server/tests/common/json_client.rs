@@ -127,6 +127,12 @@ impl JsonClient {
         self.send(&frame);
     }
 
+    /// What else its subscription to a space asks for.
+    #[track_caller]
+    pub fn asked(&self, space: &str) -> Value {
+        self.subscribed.get(space).expect("a subscription").clone()
+    }
+
     #[track_caller]
     pub fn space(&self, space: &str) -> &Replica {
         self.spaces.get(space).unwrap_or_else(|| panic!("{} holds nothing of {space}", self.name))

@@ -185,3 +185,47 @@ fn assert_no_gap(client: &JsonClient) {
         assert!(numbers.iter().enumerate().all(|(at, number)| at == *number), "{}: {numbers:?}", client.name);
     }
 }
+
+#[test]
+fn a_state_of_many_pages_goes_on_where_it_broke_off() {
+    let server = TestServer::start(&[]);
+    let ann = sign_up(&server, "ann");
+    let mut native = Socket::open(&server, &ann.token, None);
+    let rows: Vec<String> = (0..6_000).map(|number| format!("r{number}")).collect();
+    for rows in rows.chunks(1_000) {
+        let entries: Vec<Entry> =
+            rows.iter().map(|row| Entry::insert("Trip", row).integer("days", 1).text("name", "a")).collect();
+        native.store(&entries.iter().collect::<Vec<_>>());
+    }
+    for filter in [json!({}), json!({"where": {"Trip": {"days": {"lt": 3}}}})] {
+        let mut client = JsonClient::open(&server, "ann", &ann);
+        client.subscribe("me", filter);
+        let mut breaks = 0;
+        loop {
+            // One frame of it, and gone.
+            client.event("changes");
+            if client.space("me").complete {
+                break;
+            }
+            client.disconnect();
+            breaks += 1;
+            // Rows that it has, and rows that it does not have yet, change meanwhile.
+            let (near, far) = (&rows[10 + breaks], &rows[5_990 - breaks]);
+            native.store(&[
+                &Entry::update("Trip", near).text("name", "near"),
+                &Entry::update("Trip", far).integer("days", 2),
+                &Entry::update("Trip", &rows[20 + breaks]).integer("days", 5),
+                &Entry::delete("Trip", &rows[30 + breaks]),
+            ]);
+            client.connect(&server);
+        }
+        assert!(breaks > 2, "it came in {breaks} parts");
+        client.ping();
+        assert_eq!(client.space("me").resets, ["no_cursor"]);
+        let mut fresh = JsonClient::open(&server, "fresh", &ann);
+        fresh.subscribe("me", client.asked("me"));
+        fresh.until_complete("me");
+        assert_eq!(client.space("me").rows.len(), fresh.space("me").rows.len());
+        assert!(client.space("me").rows == fresh.space("me").rows, "the rows differ");
+    }
+}

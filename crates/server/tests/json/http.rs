@@ -117,3 +117,37 @@ fn what_cannot_be_answered_is_a_problem() {
     let (status, answer) = call(&server, "POST", "/sync/changes", &ann.token, Some(&json!({"changes": []})));
     assert_eq!((status, &answer["results"]), (200, &json!([])));
 }
+
+#[test]
+fn a_retry_is_recognised_however_it_comes() {
+    let server = TestServer::start(&[]);
+    let ann = sign_up(&server, "ann");
+    let change = |time: Option<f64>| {
+        json!({"tableName": "Trip", "operation": "insert", "globalRowId": "r", "changedFields": {"days": 1},
+               "timestamp": time})
+    };
+    let body = json!({"id": "u1", "clientId": "c1", "changes": [change(None), change(Some(1_000.5))]});
+    let upload = |body: &Value| {
+        let (status, answer) = post(&server, "/sync/changes", Some(&ann.token), body);
+        assert_eq!(status, 200, "{answer}");
+        answer["results"].as_array().expect("results").clone()
+    };
+    let first = upload(&body);
+    assert_eq!((&first[0]["status"], &first[1]["status"]), (&json!("applied"), &json!("superseded")));
+    let again = upload(&body);
+    assert!(again.iter().all(|result| result["status"] == "duplicate"), "{again:?}");
+    // The same client on a socket.
+    let mut client = JsonClient::new("c1", &ann);
+    client.hello["clientId"] = json!("c1");
+    client.connect(&server);
+    let mut frame = body.clone();
+    frame["type"] = json!("upload");
+    client.send(&frame);
+    let results = client.event("ack")["results"].as_array().expect("results").clone();
+    assert!(results.iter().all(|result| result["status"] == "duplicate"), "{results:?}");
+    assert_eq!((&results[0]["id"], &results[1]["id"]), (&first[0]["id"], &first[1]["id"]));
+    // Another one is another author.
+    let mut other = body;
+    other["clientId"] = json!("c2");
+    assert!(upload(&other).iter().all(|result| result["status"] != "duplicate"));
+}

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::cast::Cast;
 use crate::common::device::{Device, field};
 use crate::common::edit::edit;
-use crate::common::http::join;
+use crate::common::http::{join, make_space};
 use crate::common::json_client::{JsonClient, Poller, change};
 use crate::common::replica::{Rows, plain_rows};
 
@@ -46,13 +46,22 @@ fn json_edit(rng: &mut Rng, rows: &Rows, who: &str) -> Value {
 
 #[test]
 fn concurrent_edits_of_three_users_converge() {
-    let cast = Cast::with_bob("editor");
-    join(&cast.server, &cast.space, &cast.ann, &cast.cat, "editor");
+    let mut cast = Cast::with_bob("editor");
+    for history in 0..4 {
+        join(&cast.server, &cast.space, &cast.ann, &cast.cat, "editor");
+        converges(&cast, history);
+        // Another space of the same people.
+        cast.space = make_space(&cast.server, &cast.ann, "shared");
+        join(&cast.server, &cast.space, &cast.ann, &cast.bob, "editor");
+    }
+}
+
+fn converges(cast: &Cast, history: u64) {
     let (server, space) = (&cast.server, &*cast.space);
-    let mut devices = [cast.device(&cast.ann, 1), cast.device(&cast.bob, 2)];
+    let mut devices = [cast.device(&cast.ann, 10 * history + 1), cast.device(&cast.bob, 10 * history + 2)];
     let mut clients = [cast.json("bob", &cast.bob), cast.json("cat", &cast.cat)];
     let mut poller = Poller::new(&cast.cat, space);
-    let mut rng = Rng::new(5);
+    let mut rng = Rng::new(history);
     for round in 0..30 {
         for (device, who) in devices.iter_mut().zip(["ann", "bob"]) {
             edit(device, who);
@@ -85,7 +94,7 @@ fn concurrent_edits_of_three_users_converge() {
     if devices[0].socket.is_none() {
         devices[0].connect(server);
     }
-    settle(&cast, &mut devices, &mut clients);
+    settle(cast, &mut devices, &mut clients);
     poller.catch_up(server);
     let wanted = plain_rows(&devices[0]);
     assert_eq!(plain_rows(&devices[1]), wanted, "the other native client");
@@ -99,7 +108,7 @@ fn concurrent_edits_of_three_users_converge() {
     let mut fresh = Poller::new(&cast.bob, space);
     fresh.catch_up(server);
     assert_eq!(fresh.replica.rows, wanted, "a fresh poller");
-    let mut fresh = cast.device(&cast.cat, 9);
+    let mut fresh = cast.device(&cast.cat, 10 * history + 9);
     fresh.until_rows(&wanted, "fresh");
 }
 
