@@ -22,6 +22,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::SyncState;
 use super::handshake::{origin_of, query_value, schema_version, space_name};
 use super::json;
+use super::line::ACCESS_CHECK_INTERVAL;
 use super::native::off_thread;
 use super::seat::{self, Ask, MAX_PAGE_ROWS, Refusal, Seat};
 use crate::http::bearer;
@@ -244,12 +245,13 @@ pub(crate) async fn poll_changes(
     let (mut seat, reset) = json::open(&state, origin, ask, json::came(asked.cursor.as_deref())).await?;
     let until = Instant::now() + asked.wait;
     loop {
+        // In this order: what changes after the look is signalled, also what changed while the seat was taken.
         seat.signal.borrow_and_update();
+        seat.recheck(&state).await?;
         let (delivery, more) = seat.pull(&state, asked.limit).await?;
         let waits = delivery.entries.is_empty() && !more && reset.is_none();
         if waits && !state.stop.is_cancelled() && wait(&state, &mut seat, until).await {
             state.auth.recheck(&identity).await?;
-            seat.recheck(&state).await?;
             continue;
         }
         let changes: Vec<_> =
@@ -265,7 +267,7 @@ pub(crate) async fn poll_changes(
     }
 }
 
-/// Waits until something may have changed in the space. False when it is time to answer.
+/// Waits until something may have changed in the space, or it is time to look whether it has. False when it is time to answer.
 async fn wait(state: &SyncState, seat: &mut Seat, until: Instant) -> bool {
     if until <= Instant::now() {
         return false;
@@ -274,6 +276,8 @@ async fn wait(state: &SyncState, seat: &mut Seat, until: Instant) -> bool {
         changed = seat.signal.changed() => changed.is_ok(),
         () = state.stop.cancelled() => false,
         () = tokio::time::sleep_until(until) => false,
+        // Signals may be lost, and not all that ends a session is signalled.
+        () = tokio::time::sleep(ACCESS_CHECK_INTERVAL) => true,
     }
 }
 

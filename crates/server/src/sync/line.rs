@@ -19,9 +19,9 @@ use super::outbox::Outbox;
 use super::seat::Refusal;
 use crate::net::io::SocketIo;
 
-/// How often a socket looks whether something that decides its rights has changed: what was revoked takes effect within this
+/// How often a socket, or a poll that waits, looks whether something that decides its rights has changed: what was revoked takes effect within this
 /// time.
-const ACCESS_CHECK_INTERVAL: Duration = Duration::from_secs(4);
+pub(super) const ACCESS_CHECK_INTERVAL: Duration = Duration::from_secs(4);
 /// Checks after which a session is looked up although nothing has changed that this instance knows of.
 const MAX_CHECKS_SKIPPED: u32 = 15;
 /// How long the close frame may take to leave.

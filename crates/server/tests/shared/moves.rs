@@ -6,7 +6,7 @@ use super::cast::{Cast, name, soon, text};
 use crate::common::device::{CHILD, Device, ITEM, LINK, PARENT, row_id};
 use crate::common::entry::{Entry, new_row};
 use crate::common::http::{join, set_policy, set_role};
-use crate::common::json_client::{JsonClient, change};
+use crate::common::json_client::{JsonClient, Poller, change};
 use crate::common::replica::plain_rows;
 
 const REMOVAL: &str = "__lattice_filter_removal";
@@ -202,4 +202,32 @@ fn a_subscription_begins_once_its_client_is_let_in() {
     join(&cast.server, space, &cast.ann, &cast.cat, "viewer");
     cats.subscribe(space, json!({}));
     cats.until_row(space, "Item", &text(&item));
+}
+
+#[test]
+fn a_waiting_poll_follows_rights() {
+    let cast = Cast::with_bob("viewer");
+    let (server, space) = (&cast.server, &*cast.space);
+    set_policy(server, space, &cast.ann, &json!({"tables": {"Child": {"read": "editor"}}}), &json!(null));
+    let mut anns = cast.json("ann", &cast.ann);
+    anns.store(space, vec![change("insert", "Child", "c", json!({"name": "c"}))]);
+    let mut poller = Poller::new(&cast.bob, space);
+    poller.catch_up(server);
+    assert!(poller.replica.rows.is_empty());
+    let wait = |poller: &mut Poller, act: &dyn Fn()| {
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| poller.poll(server, "&wait=25"));
+            act();
+            soon("a poll", || waiting.join().expect("a page"));
+        });
+    };
+    // Several times: the move and the poll race.
+    for _ in 0..5 {
+        wait(&mut poller, &|| set_role(server, space, &cast.ann, &cast.bob, "editor"));
+        assert_eq!(poller.replica.value("Child", "c", "name"), Some("\"c\""));
+        wait(&mut poller, &|| set_role(server, space, &cast.ann, &cast.bob, "viewer"));
+        assert!(poller.replica.rows.is_empty());
+        assert!(poller.replica.log.last().expect("a change").is_filtered());
+    }
+    assert_eq!(poller.replica.resets, ["no_cursor"]);
 }
