@@ -88,7 +88,7 @@ mutations! {
     ForeignCursor = "foreign-cursor",
     /// A transition to another view mints the same ids as an earlier one.
     ReusedTransitions = "reused-transitions",
-    /// A client counts as having saved its checkpoint before it applied what came after.
+    /// A client counts as having saved its checkpoint before it applied what came after: no view is announced.
     SavedFirst = "saved-first",
     /// What a user may do is asked once and not again when it has changed.
     CachedAccess = "cached-access",
@@ -98,6 +98,12 @@ mutations! {
     StalePages = "stale-pages",
     /// A view is remembered only after a page of it has left.
     LateViews = "late-views",
+    /// A view that access has ended and that is still the same is not remembered again.
+    EndedViews = "ended-views",
+    /// The first frame of a view has no cursor of it.
+    BareViews = "bare-views",
+    /// A client that subscribes once more on a connection starts where its cursor says, whatever else is on its way to it.
+    ResumedTwice = "resumed-twice",
     /// A subscription begins anew while its old stream owes verdicts.
     HastySubscribe = "hasty-subscribe",
 }

@@ -135,7 +135,7 @@ impl Resume<'_> {
     }
 
     fn fresh(&self, cursor: Cursor, prior: Option<Prior>) -> Start {
-        Start { view: Arc::clone(&self.view), cursor, prior, nonce: self.nonce }
+        Start { view: Arc::clone(&self.view), cursor, prior, head: self.head, nonce: self.nonce }
     }
 
     fn has(&self, cursor: Cursor) -> bool {

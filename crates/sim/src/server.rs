@@ -249,12 +249,15 @@ impl Server {
         let asks = Asks { space, user, filter: None };
         let checkpoint = self.checkpoint(world, space, last_event_id.and_then(EntryId::parse))?;
         let nonce = u64::from_le_bytes(std::array::from_fn(|at| writer.0[at]));
-        let Some((seat, lost)) = self.seat(world, &asks, writer, checkpoint, nonce)? else { return Ok(None) };
+        let Some((mut seat, lost)) = self.seat(world, &asks, writer, checkpoint, nonce)? else {
+            return Ok(None);
+        };
         let lost = lost || (last_event_id.is_some() && checkpoint == lattice_engine::Checkpoint::Lost);
         let mut down = VecDeque::new();
         if let (Some(id), true) = (last_event_id, lost) {
             down.push_back(encode_floor_reset(Some(id), "the checkpoint is unknown"));
         }
+        deliver::announce(&mut seat, &self.spaces[space].space.minter, &mut down);
         let cursor = seat.stream.cursor();
         let peer = Peer {
             user,

@@ -53,6 +53,9 @@ const SHARED: &[(&str, u64)] = &[
     ("stale-views", 0),
     ("stale-pages", 0),
     ("late-views", 1_280),
+    ("ended-views", 0),
+    ("bare-views", 0),
+    ("resumed-twice", 0),
     ("hasty-subscribe", 0),
 ];
 

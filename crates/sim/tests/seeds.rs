@@ -76,6 +76,11 @@ regressions! {
     /// A client died in the first frame of another view, in which a row was taken back, and came again with its checkpoint of
     /// the view before, which shows the row: it was not sent.
     views_that_are_newer_than_the_checkpoint_count: Shared 1088,
+    /// The same, where another client of the user had made the view of the checkpoint the newest again.
+    views_that_were_shown_beyond_the_checkpoint_count: Shared 4419,
+    /// A client died before it saved its checkpoint and came again; before its new stream had sent anything its view changed,
+    /// and a row that the stream knew nothing of was not taken back.
+    what_was_shown_before_a_stream_began_is_taken_back_too: Shared 7941,
     /// A client that polls one page at a time was sent back to the first page of its way to another view each time: another
     /// view had been shown at seqs that it had not reached.
     a_poll_on_its_way_to_another_view_leads_on: Shared 75,

@@ -101,6 +101,8 @@ pub struct Start {
     pub cursor: Cursor,
     /// The replica was sent other views: `cursor.position` says how far it has been brought to this one.
     pub prior: Option<Prior>,
+    /// The space's head then. The replica may have been shown as much as that, whatever its cursor says.
+    pub head: Seq,
     /// Drawn at random for each start, so that the ids of two transitions are never the same.
     pub nonce: u64,
 }
@@ -142,7 +144,7 @@ impl Stream {
     /// A stream that starts with this view. `writer` is the connection's own id.
     #[must_use]
     pub fn start(writer: WriterId, start: Start) -> Self {
-        let Start { view, cursor, prior, nonce } = start;
+        let Start { view, cursor, prior, head, nonce } = start;
         let base = if Mutation::PositionOnly.is_active() { cursor.position } else { cursor.base };
         let cursor = Cursor { base, ..cursor };
         let live = Mutation::StartsLive.is_active() && cursor.base == cursor.position;
@@ -155,7 +157,7 @@ impl Stream {
             transition: nonce,
             cursor,
             live,
-            newest: cursor.base.max(cursor.position),
+            newest: head.max(cursor.base).max(cursor.position),
             verdicts: VecDeque::new(),
             next_verdict: 0,
             asked_verdicts: 0,

@@ -17,7 +17,7 @@ use lattice_store::spaces::Origin;
 use lattice_store::sqlite::directory::{self, statements};
 use lattice_store::sqlite::spaces;
 
-use super::{ConnectionNo, Seat, SeatNo, Server, json};
+use super::{ConnectionNo, Seat, SeatNo, Server, deliver, json};
 use crate::people::{self, Act, User};
 use crate::rng::Rng;
 use crate::world::World;
@@ -157,7 +157,7 @@ impl Server {
     ) -> Result<(), StoreError> {
         let Some(peer) = self.peers.get(&no) else { return Ok(()) };
         let (user, Some(seat)) = (peer.user, peer.seats.get(&seat_no)) else { return Ok(()) };
-        let (space, filter) = (seat.space, seat.filter.clone());
+        let (space, filter, seat_view) = (seat.space, seat.filter.clone(), seat.stream.view().id());
         let Some(access) = self.access(world, space, user)? else {
             self.end(no, seat_no);
             return Ok(());
@@ -168,7 +168,10 @@ impl Server {
         {
             self.deliver(world, no, seat_no, &request, data, rng)?;
         }
-        self.remember(world, space, user, &view)?;
+        let same = view.id() == seat_view;
+        if !(same && Mutation::EndedViews.is_active()) {
+            self.remember(world, space, user, &view)?;
+        }
         let version = self.spaces[space].version;
         let nonce = rng.bits();
         let minter = &self.spaces[space].space.minter;
@@ -179,7 +182,7 @@ impl Server {
             peer.down.push_back(encode_access(seat.json.name, Some(json::role(access.role))));
         }
         seat.role = access.role;
-        if view.id() == seat.stream.view().id() {
+        if same {
             return Ok(());
         }
         // It was read to be shown in another view.
@@ -188,8 +191,9 @@ impl Server {
             self.end(no, seat_no); // it begins anew, with the next connection
             return Ok(());
         }
-        if peer.json.is_some() {
-            json::begin(seat, minter, &mut peer.down);
+        match peer.json {
+            Some(_) => json::begin(seat, minter, &mut peer.down),
+            None => deliver::announce(seat, minter, &mut peer.down),
         }
         Ok(())
     }

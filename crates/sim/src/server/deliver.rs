@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use lattice_engine::mutation::Mutation;
-use lattice_engine::{Delivery, PullData, PullRequest};
+use lattice_engine::{Delivery, Minter, PullData, PullRequest};
 use lattice_protocol::Outgoing;
 use lattice_protocol::native::{AuditLogFrame, encode_ack};
 use lattice_store::StoreError;
 use lattice_store::sqlite::spaces;
 
-use super::{ConnectionNo, NATIVE, Owed, SeatNo, Server, json};
+use super::{ConnectionNo, NATIVE, Owed, Seat, SeatNo, Server, json};
 use crate::rng::Rng;
 use crate::world::World;
 
@@ -175,6 +175,11 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// The first frame in a view, for native clients.
+pub(super) fn announce(seat: &mut Seat, minter: &Minter, down: &mut VecDeque<Bytes>) {
+    send(down, seat.stream.announcement(minter).as_slice(), 1);
 }
 
 fn send(down: &mut VecDeque<Bytes>, entries: &[Outgoing], frame_entries: usize) {

@@ -117,7 +117,7 @@ fn cursor_text(seat: &Seat, minter: &Minter) -> String {
 
 /// The first frame in a view: where the client is with nothing of it.
 pub(super) fn begin(seat: &mut Seat, minter: &Minter, down: &mut VecDeque<Bytes>) {
-    if !seat.json.is_request && !seat.json.is_muted {
+    if !seat.json.is_request && !seat.json.is_muted && !Mutation::BareViews.is_active() {
         let cursor = cursor_text(seat, minter);
         down.push_back(ChangesFrame::new(seat.json.name).finish(Some(&cursor), true));
     }
@@ -256,7 +256,7 @@ impl Server {
         };
         let filter = Some(subscribe.filter).filter(|filter| !filter.is_everything()).map(Arc::new);
         if let Some(old) = self.seat_of(no, space) {
-            if subscribe.cursor.is_some() {
+            if subscribe.cursor.is_some() && !Mutation::ResumedTwice.is_active() {
                 self.filter_anew(world, no, old, filter, rng)?;
                 return Ok(true);
             }
@@ -382,7 +382,8 @@ impl Server {
                 // It sends no state, so nothing of it may be missing.
                 let cursor = Cursor::complete(self.spaces[space].head);
                 let view = Arc::clone(seat.stream.view());
-                let start = Start { view, cursor, prior: None, nonce: rng.bits() };
+                let head = cursor.base;
+                let start = Start { view, cursor, prior: None, head, nonce: rng.bits() };
                 seat.stream = Stream::start(seat.origin.writer, start);
                 seat.json.is_request = true;
                 self.take_seat(no, seat)
@@ -441,6 +442,9 @@ impl Server {
         let cursor = cursor_text(&seat, &space.minter);
         let page = Page { space: name, changes: &changes, cursor: Some(&cursor), more, reset };
         self.push(no, plain::encode_page(&page));
+        if !seat.is_remembered {
+            self.remember(world, seat.space, user, seat.stream.view())?;
+        }
         Ok(())
     }
 
