@@ -100,8 +100,6 @@ mutations! {
     LateViews = "late-views",
     /// A view that access has ended and that is still the same is not remembered again.
     EndedViews = "ended-views",
-    /// The first frame of a view has no cursor of it.
-    BareViews = "bare-views",
     /// A client that subscribes once more on a connection starts where its cursor says, whatever else is on its way to it.
     ResumedTwice = "resumed-twice",
     /// A subscription begins anew while its old stream owes verdicts.

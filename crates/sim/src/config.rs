@@ -94,7 +94,7 @@ impl Sharing {
                 20,
                 *rng.pick(&[15, 40]),
                 *rng.pick(&[3, 8]),
-                *rng.pick(&[0, 2, 6]),
+                *rng.pick(&[0, 4, 16]),
                 12,
                 rarely(rng, 1),
             ],

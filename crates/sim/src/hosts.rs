@@ -123,6 +123,13 @@ impl History<'_> {
     /// It asks for other rows, with the cursor that it has, or anew.
     pub(crate) fn filter_anew(&mut self, host: usize) {
         let space = self.some_space(host);
+        // People change their minds before the first answer is there.
+        for _ in 0..self.rng.between(1, 2) {
+            self.filter_space_anew(host, space);
+        }
+    }
+
+    fn filter_space_anew(&mut self, host: usize, space: usize) {
         let filter = *self.rng.pick(&FILTERS);
         if self.rng.chance(30) {
             self.shared().hosts[host].db.forget_cursor(space);

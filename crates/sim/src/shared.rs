@@ -185,8 +185,15 @@ impl History<'_> {
             return Ok(());
         }
         let wall_us = self.now_us + self.wall_offset_us;
-        let job = [Job::Access(space, act)];
-        self.server.commit(self.world, &job, wall_us, Fault::None, &mut self.rng).map_err(broken)?;
+        let mut jobs = vec![Job::Access(space, act)];
+        if self.rng.chance(20) {
+            // Somebody thinks better of it, before anybody has looked.
+            let owner = self.world.owner(self.server.space(space).no).map_err(broken)?;
+            if let Some(before) = self.access(space, owner)? {
+                jobs.push(Job::Access(space, Act::Policy((*before.policy).clone())));
+            }
+        }
+        self.server.commit(self.world, &jobs, wall_us, Fault::None, &mut self.rng).map_err(broken)?;
         Ok(())
     }
 

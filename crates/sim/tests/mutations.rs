@@ -53,9 +53,8 @@ const SHARED: &[(&str, u64)] = &[
     ("stale-views", 0),
     ("stale-pages", 0),
     ("late-views", 1_280),
-    ("ended-views", 0),
-    ("bare-views", 0),
-    ("resumed-twice", 0),
+    ("ended-views", 9_120),
+    ("resumed-twice", 2_320),
     ("hasty-subscribe", 0),
 ];
 

@@ -128,7 +128,7 @@ impl<'a> Native<'a> {
 
     async fn look_at_access(&mut self) -> Result<(), End> {
         match self.seat.recheck(self.state).await {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(Refusal::Store(error)) => {
                 tracing::warn!(%error, "access could not be looked up; it is tried again");
                 Ok(())
@@ -144,7 +144,14 @@ impl<'a> Native<'a> {
             if !self.seat.stream.wants_pull(head) {
                 return Ok(());
             }
-            if let Some(entry) = self.seat.stream.announcement(&self.seat.space.minter) {
+            if self.seat.is_behind(self.state) {
+                // What the ring has may have been written under other rights.
+                self.look_at_access().await?;
+                if self.seat.is_behind(self.state) {
+                    return Ok(());
+                }
+            }
+            if let Some(entry) = self.seat.announcement() {
                 let mut frame = AuditLogFrame::new();
                 frame.push(&entry);
                 self.line.outbox.push(frame.finish());
@@ -162,7 +169,7 @@ impl<'a> Native<'a> {
                 continue;
             }
             let pulled = self.seat.pull(self.state, MAX_PAGE_ROWS).await;
-            let (delivery, _) = pulled.map_err(|error| End::internal(&error))?;
+            let (delivery, _) = pulled.map_err(|refusal| End::no_access(&refusal))?;
             frames_of(delivery, |frame| self.line.outbox.push(frame));
         }
         Ok(())

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use lattice_engine::{
-    Checkpoint, Delivery, Outcome, Resume, Role, Seq, Shown, SpaceId, Start, Stream, View, WriterId,
+    Checkpoint, Delivery, Outcome, PullData, PullRequest, Resume, Role, Seq, Shown, SpaceId, Start, Stream,
+    View, WriterId,
 };
 use lattice_protocol::plain::Filter;
-use lattice_protocol::{Code, EntryId, Incoming};
+use lattice_protocol::{Code, EntryId, Incoming, Outgoing};
 use lattice_store::StoreError;
 use lattice_store::accounts::UserId;
 use lattice_store::directory::{SchemaRule, Selector, SpaceAccess, SpaceKind};
@@ -27,6 +28,8 @@ const MAX_UPLOADS_IN_FLIGHT: usize = 8;
 const MAX_PENDING_VERDICTS: usize = 4_000;
 /// Rows of one page.
 pub(super) const MAX_PAGE_ROWS: usize = 1_000;
+/// Reads of one page, before a connection is given up that is overtaken by changes of rights each time.
+const MAX_READS: usize = 100;
 /// Bytes of stored rows in one page.
 const MAX_PAGE_BYTES: usize = 512 << 10;
 
@@ -108,15 +111,6 @@ impl From<StoreError> for Refusal {
     }
 }
 
-/// What a look at access has found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Moved {
-    /// Nothing that concerns this seat.
-    Nothing,
-    /// Another role, and perhaps another view.
-    Role(Role),
-}
-
 /// Uploads that wait for their commit, oldest first.
 #[derive(Default)]
 pub(super) struct Uploads(VecDeque<InFlight>);
@@ -187,27 +181,40 @@ impl Seat {
         Ok((seat, lost))
     }
 
+    /// Whether access may have changed since it was looked at last.
+    pub(super) fn is_behind(&self, state: &SyncState) -> bool {
+        state.directory.version() != self.version
+    }
+
     /// Looks whether access has changed since it was looked at last, and moves to another view if it has. The refusal says
     /// why the space cannot be used any more.
-    pub(super) async fn recheck(&mut self, state: &SyncState) -> Result<Moved, Refusal> {
+    pub(super) async fn recheck(&mut self, state: &SyncState) -> Result<(), Refusal> {
+        if self.is_behind(state) { self.look(state).await } else { Ok(()) }
+    }
+
+    /// Shows other rows from now on.
+    pub(super) async fn filter_anew(
+        &mut self,
+        state: &SyncState,
+        filter: Option<Arc<Filter>>,
+    ) -> Result<(), Refusal> {
+        self.filter = filter;
+        self.look(state).await
+    }
+
+    async fn look(&mut self, state: &SyncState) -> Result<(), Refusal> {
         let version = state.directory.version();
-        if version == self.version {
-            return Ok(Moved::Nothing);
-        }
         let access = state.directory.access(self.user, Selector::Id(self.space.id)).await?;
         let access = access.ok_or(Refusal::NotFound)?;
         admit(access.schema, self.schema_version)?;
         let view = view_of(&access, self.user, self.filter.clone());
-        if view.id() != self.stream.view().id() {
-            remember(state, &access, self.user, &view).await?;
-            let nonce = nonce(state);
-            if !self.stream.change_view(self.user.0, view, nonce) {
-                return Err(Refusal::Moved);
-            }
+        // Also one that is still the same: whatever has changed has ended it.
+        remember(state, &access, self.user, &view).await?;
+        if !self.stream.change_view(self.user.0, view, nonce(state)) {
+            return Err(Refusal::Moved);
         }
-        self.version = version;
-        let before = std::mem::replace(&mut self.role, access.role);
-        Ok(if before == access.role { Moved::Nothing } else { Moved::Role(access.role) })
+        (self.version, self.role) = (version, access.role);
+        Ok(())
     }
 
     /// Whether more may be read from the client.
@@ -246,18 +253,44 @@ impl Seat {
         &mut self,
         state: &SyncState,
         max_rows: usize,
-    ) -> Result<(Delivery, bool), StoreError> {
-        let request = self.stream.pull_request(max_rows, MAX_PAGE_BYTES);
-        let data = state.store.pull(&self.space, &request).await?;
+    ) -> Result<(Delivery, bool), Refusal> {
+        let (request, data) =
+            self.read_in_view(state, |stream| stream.pull_request(max_rows, MAX_PAGE_BYTES)).await?;
         let more = data.more;
         Ok((self.stream.pulled(&request, data, &self.space.minter), more))
     }
 
     /// Reads what is to be corrected and nothing else.
-    pub(super) async fn pull_corrections(&mut self, state: &SyncState) -> Result<Delivery, StoreError> {
-        let request = self.stream.corrections_request(MAX_PAGE_ROWS, MAX_PAGE_BYTES);
-        let data = state.store.pull(&self.space, &request).await?;
+    pub(super) async fn pull_corrections(&mut self, state: &SyncState) -> Result<Delivery, Refusal> {
+        let (request, data) = self
+            .read_in_view(state, |stream| stream.corrections_request(MAX_PAGE_ROWS, MAX_PAGE_BYTES))
+            .await?;
         Ok(self.stream.corrected(&request, data, &self.space.minter))
+    }
+
+    /// Reads in a snapshot in which nothing had changed that decides the view: the version is raised before such a change is
+    /// committed and once more after it. Rows that were created after rights had changed must not be shown in a view of
+    /// before.
+    async fn read_in_view(
+        &mut self,
+        state: &SyncState,
+        request: impl Fn(&mut Stream) -> PullRequest,
+    ) -> Result<(PullRequest, PullData), Refusal> {
+        for _ in 0..MAX_READS {
+            self.recheck(state).await?;
+            let request = request(&mut self.stream);
+            let data = state.store.pull(&self.space, &request).await?;
+            if !self.is_behind(state) {
+                return Ok((request, data));
+            }
+        }
+        Err(Refusal::Moved)
+    }
+
+    /// What is to be sent before anything else in a view that the client comes to from another: an entry that does nothing
+    /// but claim where that begins.
+    pub(super) fn announcement(&mut self) -> Option<Outgoing> {
+        self.stream.announcement(&self.space.minter)
     }
 
     /// The id that claims what has been sent: a cursor.

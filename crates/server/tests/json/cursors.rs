@@ -71,6 +71,8 @@ fn streams_start_over_where_they_must() {
         (Some("a0000000-1000-8000-8000-1d2e3f405162".to_owned()), "unknown_cursor"),
         (bobs, "unknown_cursor"),
     ] {
+        // On a subscription that goes on, a cursor says nothing new.
+        client.send(&json!({"type": "unsubscribe"}));
         client.send(&json!({"type": "subscribe", "cursor": cursor}));
         let reset = client.event("reset");
         assert_eq!(reset, json!({"type": "reset", "space": "me", "reason": reason}));
@@ -81,9 +83,12 @@ fn streams_start_over_where_they_must() {
     }
     // A good one does not.
     let resets = client.space("me").resets.len();
-    client.send(&json!({"type": "subscribe", "cursor": anns}));
-    client.event("ready");
-    client.ping();
+    for before in ["unsubscribe", "ping"] {
+        client.send(&json!({"type": before}));
+        client.send(&json!({"type": "subscribe", "cursor": anns}));
+        client.event("ready");
+        client.ping();
+    }
     assert_eq!(client.space("me").resets.len(), resets);
 }
 

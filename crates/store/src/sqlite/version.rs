@@ -10,8 +10,9 @@ use super::group::Group;
 use super::writer::{Call, Job};
 use crate::StoreError;
 
-/// A job that may change what decides access. The counter is raised by the writer itself, between the commit and the
-/// answer: whoever asked may be gone by then.
+/// A job that may change what decides access. The counter is raised by the writer itself, as whoever asked may be gone by
+/// then: before the commit, so that nobody reads what is new under the old version, and between the commit and the answer, so
+/// that who looked too early looks again.
 struct Versioned<J> {
     job: J,
     version: Arc<AtomicU64>,
@@ -19,6 +20,7 @@ struct Versioned<J> {
 
 impl<J: Job> Job for Versioned<J> {
     fn run(&mut self, transaction: &Transaction<'_>, group: &mut Group, now_us: i64) {
+        self.version.fetch_add(1, Ordering::Release);
         self.job.run(transaction, group, now_us);
     }
 

@@ -3,17 +3,19 @@
 use bytes::Bytes;
 use lattice_engine::{Delivery, Verdict};
 use lattice_protocol::plain::{
-    ChangesFrame, Format, Status, UploadResult, encode_ack, encode_current, encode_entry, encode_presence,
+    ChangesFrame, Format, Status, UploadResult, encode_access, encode_ack, encode_current, encode_entry,
+    encode_presence,
 };
 use lattice_protocol::{Outgoing, Spelling};
 
 use super::Json;
+use super::frames::role;
 use super::subscription::{Awaited, Subscription};
 use crate::hub::PlainKey;
 use crate::sync::SyncState;
 use crate::sync::answer::{MAX_DELIVERY_BYTES, MAX_DELIVERY_ENTRIES};
 use crate::sync::line::End;
-use crate::sync::seat::MAX_PAGE_ROWS;
+use crate::sync::seat::{MAX_PAGE_ROWS, Refusal};
 
 /// Commits taken from the ring at once.
 const MAX_COMMITS_PER_TURN: usize = 64;
@@ -32,7 +34,19 @@ impl Json<'_> {
                 continue;
             }
             idle = 0;
-            deliver(state, held, format, |frame| line.outbox.push(frame)).await?;
+            if held.seat.is_behind(state) {
+                // What the ring has may have been written under other rights.
+                self.look_at_access().await;
+                if self.subscriptions.iter().any(|held| held.seat.is_behind(state)) {
+                    return Ok(());
+                }
+                continue;
+            }
+            match deliver(state, held, format, |frame| line.outbox.push(frame)).await {
+                Ok(()) => {}
+                Err(Refusal::Store(error)) => return Err(End::internal(&error)),
+                Err(refusal) => self.end(self.turn, &refusal),
+            }
         }
         Ok(())
     }
@@ -44,15 +58,24 @@ async fn deliver(
     held: &mut Subscription,
     format: Format,
     mut send: impl FnMut(Bytes),
-) -> Result<(), End> {
+) -> Result<(), Refusal> {
+    if held.seat.role != held.told_role {
+        held.told_role = held.seat.role;
+        send(encode_access(held.name, Some(role(held.told_role))));
+    }
+    if held.seat.announcement().is_some() && !held.muted {
+        // Whoever holds anything of a view has a cursor that speaks of it.
+        held.listen(format);
+        let cursor = held.seat.cursor().to_text(Spelling::default());
+        send(ChangesFrame::new(held.name).finish(Some(&cursor), true));
+    }
     if !held.wants_state() {
         // Acks or presence alone.
     } else if !held.muted && !deliver_live(held, format, &mut send) {
-        let pulled = held.seat.pull(state, MAX_PAGE_ROWS).await;
-        let (delivery, more) = pulled.map_err(|error| End::internal(&error))?;
+        let (delivery, more) = held.seat.pull(state, MAX_PAGE_ROWS).await?;
         send_delivery(held, delivery, more, format, &mut send);
     } else if held.muted && held.seat.stream.pending() > 0 {
-        let delivery = held.seat.pull_corrections(state).await.map_err(|error| End::internal(&error))?;
+        let delivery = held.seat.pull_corrections(state).await?;
         send_delivery(held, delivery, true, format, &mut send);
     }
     if held.wants_presence() {

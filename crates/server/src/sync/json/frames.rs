@@ -70,7 +70,7 @@ impl Json<'_> {
         }
         match frame {
             ClientFrame::Hello(_) => {}
-            ClientFrame::Subscribe(subscribe) if !self.is_settled(subscribe.space) => {
+            ClientFrame::Subscribe(subscribe) if self.must_wait(&subscribe) => {
                 // What the first one owes is answered under its own view and cursor.
                 self.held = Some(subscribe);
             }
@@ -125,6 +125,9 @@ impl Json<'_> {
         let version = self.state.directory.version();
         let Subscribe { space, cursor, filter } = subscribe.clone();
         self.wanted.remove(space);
+        if let Some(at) = self.find(space).filter(|at| cursor.is_some() && !self.subscriptions[*at].muted) {
+            return self.filter_anew(at, filter).await;
+        }
         let came = came(cursor.as_deref());
         let place = self.find(space);
         if place.is_none() && !self.has_place() {
@@ -163,6 +166,29 @@ impl Json<'_> {
                     self.wanted.add(subscribe, version);
                 }
                 self.refuse(refusal.code(), &refusal.to_string(), Some(space));
+                Ok(())
+            }
+        }
+    }
+
+    /// A subscription that goes on, in the view of another filter. Its cursor is not asked for: what was sent arrives before
+    /// what follows, and the stream knows of it.
+    async fn filter_anew(&mut self, at: usize, filter: plain::Filter) -> Result<(), End> {
+        let filter = (!filter.is_everything()).then(|| std::sync::Arc::new(filter));
+        let (state, format) = (self.state, self.client.format);
+        let held = &mut self.subscriptions[at];
+        match held.seat.filter_anew(state, filter).await {
+            Ok(()) => {
+                let head = state.store.head(&held.seat.space).await.map_err(|error| End::internal(&error))?;
+                held.complete = false;
+                held.told_role = held.seat.role;
+                held.listen(format);
+                self.line.outbox.push(encode_ready(held.name, head.seq, role(held.told_role)));
+                Ok(())
+            }
+            Err(Refusal::Store(error)) => Err(End::internal(&error)),
+            Err(refusal) => {
+                self.end(at, &refusal);
                 Ok(())
             }
         }
@@ -288,8 +314,14 @@ impl Json<'_> {
                     self.line.outbox.push(encode_reset(space, reason));
                 }
                 let limit = limit.unwrap_or(MAX_PAGE_ROWS as u32).clamp(1, MAX_POLL_CHANGES) as usize;
-                let page = seat.pull(self.state, limit).await.map_err(|error| End::internal(&error))?;
-                let (delivery, more) = page;
+                let (delivery, more) = match seat.pull(self.state, limit).await {
+                    Ok(page) => page,
+                    Err(Refusal::Store(error)) => return Err(End::internal(&error)),
+                    Err(refusal) => {
+                        self.refuse(refusal.code(), &refusal.to_string(), Some(space));
+                        return Ok(());
+                    }
+                };
                 let cursor = seat.cursor().to_text(lattice_protocol::Spelling::default());
                 let Self { line, client, .. } = self;
                 changes_frames(space, &delivery.entries, client.format, &cursor, more, &mut |frame| {

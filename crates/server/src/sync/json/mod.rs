@@ -23,7 +23,7 @@ use tokio::time::sleep_until;
 
 use super::SyncState;
 use super::line::{End, Line, LineEvent};
-use super::seat::{Moved, Refusal};
+use super::seat::Refusal;
 use subscription::Subscription;
 use wanted::Wanted;
 
@@ -177,12 +177,8 @@ impl<'a> Json<'a> {
         let mut at = 0;
         while at < self.subscriptions.len() {
             let held = &mut self.subscriptions[at];
-            let name = held.name;
             match held.seat.recheck(self.state).await {
-                Ok(Moved::Nothing) => {}
-                Ok(Moved::Role(role)) => {
-                    self.line.outbox.push(encode_access(name, Some(frames::role(role))));
-                }
+                Ok(()) => {}
                 Err(Refusal::Store(error)) => {
                     tracing::warn!(%error, "access could not be looked up; it is tried again");
                 }
@@ -224,6 +220,13 @@ impl<'a> Json<'a> {
 
     fn find(&self, name: Space) -> Option<usize> {
         self.subscriptions.iter().position(|held| held.name == name)
+    }
+
+    /// Whether a subscription begins a new stream while an earlier one of its space still owes answers.
+    fn must_wait(&self, subscribe: &Subscribe) -> bool {
+        let goes_on = subscribe.cursor.is_some()
+            && self.find(subscribe.space).is_some_and(|at| !self.subscriptions[at].muted);
+        !goes_on && !self.is_settled(subscribe.space)
     }
 
     fn is_settled(&self, name: Space) -> bool {

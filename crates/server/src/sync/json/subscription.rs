@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
-use lattice_engine::{Outcome, Verdict};
+use lattice_engine::{Outcome, Role, Verdict};
 use lattice_protocol::Incoming;
 use lattice_protocol::plain::{AckId, Format, Space, UploadId};
 use tokio::sync::watch;
@@ -21,6 +21,8 @@ pub(super) struct Subscription {
     pub(super) muted: bool,
     /// The client was told that it has the state.
     pub(super) complete: bool,
+    /// What the client was told that it is in the space.
+    pub(super) told_role: Role,
     /// What the signal said of access at the last look.
     pub(super) access_seen: u64,
     /// Uploads that are not acknowledged, oldest first.
@@ -66,22 +68,30 @@ async fn changed(mut signal: watch::Receiver<Signal>) -> watch::Receiver<Signal>
 
 impl Subscription {
     pub(super) fn new(name: Space, seat: Seat, muted: bool, format: Format) -> Self {
-        let listener = (!muted && !seat.stream.view().is_restricted())
-            .then(|| seat.live.listen_plain(PlainKey { format, space: name }));
         let signal = seat.live.subscribe();
         let access_seen = seat.signal.borrow().access;
-        Self {
+        let mut subscription = Self {
             name,
             access_seen,
+            told_role: seat.role,
             seat,
             muted,
             complete: false,
             awaited: VecDeque::new(),
-            listener,
+            listener: None,
             present: None,
             watched: Watched::default(),
             changed: ReusableBoxFuture::new(changed(signal)),
-        }
+        };
+        subscription.listen(format);
+        subscription
+    }
+
+    /// Lets commits be written in the client's format if its view takes them as they were accepted, and only then.
+    pub(super) fn listen(&mut self, format: Format) {
+        let listens = !self.muted && !self.seat.stream.view().is_restricted();
+        let key = PlainKey { format, space: self.name };
+        self.listener = listens.then(|| self.seat.live.listen_plain(key));
     }
 
     /// Ready when the space's signal has changed.
@@ -111,7 +121,10 @@ impl Subscription {
     pub(super) fn is_due(&mut self) -> bool {
         let answered = self.seat.stream.answered();
         let acks = self.awaited.front().and_then(|awaited| awaited.outcome.as_ref());
-        acks.is_some_and(|(_, queued)| *queued <= answered) || self.wants_state() || self.wants_presence()
+        acks.is_some_and(|(_, queued)| *queued <= answered)
+            || self.seat.role != self.told_role
+            || self.wants_state()
+            || self.wants_presence()
     }
 
     /// Whether there may be changes or current values to send.
@@ -119,7 +132,7 @@ impl Subscription {
         let head = self.seat.signal.borrow_and_update().head;
         match self.muted {
             true => self.seat.stream.pending() > 0,
-            false => self.seat.stream.wants_pull(head),
+            false => self.seat.stream.wants_pull(head) || !self.complete,
         }
     }
 
