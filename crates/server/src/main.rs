@@ -55,7 +55,7 @@ fn greet(config: &Config, server: &Server) {
     let text = format!(
         "lattice-server {version} listens on http://{address} (data in {data})\n\
          Make the first account:\n  \
-         curl -s http://{address}/auth/signup -H 'content-type: application/json' \\\n    \
+         curl -s http://{address}/register -H 'content-type: application/json' \\\n    \
          -d '{{\"email\":\"you@example.com\",\"password\":\"choose-a-long-one\"}}'\n\
          Then point a client at ws://{address}/sync\n",
         version = env!("CARGO_PKG_VERSION"),

@@ -164,7 +164,7 @@ fn a_start_without_settings_makes_its_folder_and_says_what_to_do() {
     assert!(server.data_dir().join("lattice.db").is_file(), "the database is in ./data");
     let greeting = server.greeting();
     let address = server.address();
-    for text in ["first account", &format!("http://{address}/auth/signup"), &format!("ws://{address}/sync")] {
+    for text in ["first account", &format!("http://{address}/register"), &format!("ws://{address}/sync")] {
         assert!(greeting.contains(text), "{greeting}");
     }
     let ann = sign_up(&server, "ann");
