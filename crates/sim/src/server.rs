@@ -393,7 +393,7 @@ impl Server {
                 self.pull(world, no, rng)?;
             }
         }
-        self.tell(results)
+        self.tell(world, results, rng)
     }
 
     /// Merges the oldest upload of a connection, if there is one.
@@ -419,7 +419,7 @@ impl Server {
     }
 
     /// Only now, that the commit is durable, may anything of it leave.
-    fn tell(&mut self, results: Vec<Merged>) -> Result<Report, StoreError> {
+    fn tell(&mut self, world: &World, results: Vec<Merged>, rng: &mut Rng) -> Result<Report, StoreError> {
         let mut report = Report::default();
         for Merged { no, space, writer, waiting, result } in results {
             let has_failed = report.failed.iter_mut().find(|failed| failed.connection == no);
@@ -427,6 +427,7 @@ impl Server {
                 Ok(effects) => {
                     report.stored += 1;
                     let outcomes = self.publish(space, writer, effects);
+                    self.look_before_answer(world, no, waiting.seat, rng)?;
                     // Nothing that overtook a failed upload is acknowledged: the client sends all of it again.
                     match has_failed {
                         Some(failed) => failed.alone = false,

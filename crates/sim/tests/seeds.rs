@@ -81,6 +81,9 @@ regressions! {
     /// A client died before it saved its checkpoint and came again; before its new stream had sent anything its view changed,
     /// and a row that the stream knew nothing of was not taken back.
     what_was_shown_before_a_stream_began_is_taken_back_too: Shared 7941,
+    /// An upload over HTTP was taken by a policy that its request had not looked at: that its sender had been shown as much was
+    /// remembered by nobody.
+    rights_are_looked_at_before_an_upload_over_http_is_answered: Shared 29919,
     /// A client that polls one page at a time was sent back to the first page of its way to another view each time: another
     /// view had been shown at seqs that it had not reached.
     a_poll_on_its_way_to_another_view_leads_on: Shared 75,

@@ -77,6 +77,9 @@ pub(crate) async fn upload_changes(
     seat.upload(&state, incoming, bytes, permit).await?;
     let answer = std::future::poll_fn(|cx| seat.uploads.poll(cx)).await;
     let outcomes = answer.map_err(Refusal::from)?;
+    // The upload may have been taken by rights that the seat has not looked at yet, and nothing looks later: what its sender
+    // holds from now on must be known to have been shown.
+    seat.recheck(&state).await?;
     let verdicts: Vec<_> = outcomes.iter().map(|outcome| outcome.verdict).collect();
     let _ = seat.stream.outcomes(outcomes);
     let mut current = Vec::new();

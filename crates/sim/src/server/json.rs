@@ -472,6 +472,21 @@ impl Server {
         Ok(())
     }
 
+    /// An upload over HTTP may have been taken by rights that its seat has not looked at yet, and its sender has no stream that
+    /// looks later: what it holds from now on must be known to have been shown.
+    pub(super) fn look_before_answer(
+        &mut self,
+        world: &World,
+        no: ConnectionNo,
+        seat_no: SeatNo,
+        rng: &mut Rng,
+    ) -> Result<(), StoreError> {
+        let seat = self.peers.get(&no).and_then(|peer| peer.seats.get(&seat_no));
+        let behind =
+            seat.is_some_and(|seat| seat.json.is_request && seat.version != self.spaces[seat.space].version);
+        if behind { self.recheck(world, no, seat_no, rng) } else { Ok(()) }
+    }
+
     /// A request ends with its answer.
     pub(super) fn end_answered(&mut self, no: ConnectionNo, seat_no: SeatNo) {
         let Some(peer) = self.peers.get_mut(&no) else { return };
