@@ -156,14 +156,12 @@ fn a_space_is_deleted() {
     let mut native = cast.device(&cast.bob, 2);
     let mut owner = cast.device(&cast.ann, 3);
     bobs.store(space, vec![change("insert", "Item", "r", json!({"name": "a"}))]);
+    let cursor = latest(&cast);
     std::thread::scope(|scope| {
         // A poll that waits does not wait for something that is gone.
         let waiting = scope.spawn(|| {
-            get(
-                server,
-                &format!("/sync/changes?space={space}&wait=50&cursor={}", latest(&cast)),
-                &cast.bob.token,
-            )
+            let path = format!("/sync/changes?space={space}&wait=50&cursor={cursor}");
+            get(server, &path, &cast.bob.token)
         });
         let (status, _) = call(server, "DELETE", &format!("/spaces/{space}"), &cast.ann.token, None);
         assert_eq!(status, 204);
