@@ -184,11 +184,14 @@ pub(crate) fn upsert(row: &mut Row, change: &Change, now: Moment) -> Merged {
     let wins = winning_fields(row, change, now);
     let wanted_now = || wanted_of(change);
     if wins.is_empty() && !born {
-        let wanted = row.exists.then(wanted_now).filter(|_| !change.fields.is_empty());
+        // An INSERT claims that the row is there, with or without columns; an UPDATE without any claims nothing.
+        let claims = change.operation == Operation::Insert || !change.fields.is_empty();
+        let wanted = row.exists.then(wanted_now).filter(|_| claims);
         let verdict = if change.fields.is_empty() { Verdict::Applied } else { Verdict::Superseded };
         return Merged { verdict, wanted, visible: None };
     }
-    let echoed = set_fields(row, change, &wins, now, foreign);
+    // An INSERT without columns is answered for the row itself.
+    let echoed = set_fields(row, change, &wins, now, foreign) || (born && foreign && change.fields.is_empty());
     if born {
         row.created_seq = now.seq;
         row.inserter = Some(now.writer);

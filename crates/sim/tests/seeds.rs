@@ -85,4 +85,9 @@ regressions! {
     /// A client that polls one page at a time was sent back to the first page of its way to another view each time: another
     /// view had been shown at seqs that it had not reached.
     a_poll_on_its_way_to_another_view_leads_on: Shared 24,
+    /// An INSERT without columns was acknowledged and not answered, though its row had been taken back meanwhile.
+    an_insert_without_columns_is_answered_like_any_other: Shared 144147,
+    /// A snapshot of somebody else's row, equal to it, was acknowledged without an answer by a server that does not show the
+    /// row to its sender.
+    a_snapshot_in_a_shared_space_is_always_answered: Shared 125292,
 }

@@ -300,7 +300,7 @@ impl<'a> Batch<'a> {
                 merge::buried(change)
             }
             Operation::Insert if change.synthesized && row.exists && !Mutation::SnapshotsWin.is_active() => {
-                snapshot(row, change)
+                snapshot(row, change, self.context.access.private)
             }
             Operation::Insert
                 if pair.is_some()
@@ -481,10 +481,11 @@ impl<'a> Batch<'a> {
 }
 
 /// A snapshot that a client regenerated from its local state changes nothing over a row that is known. Where it differs
-/// from the row, its sender does too.
-fn snapshot(row: &Row, change: &Change) -> Merged {
+/// from the row, its sender does too. In a space of several people it is always answered: its sender may have made it of a
+/// row that it is to see no longer, and may be told so before it sends the snapshot.
+fn snapshot(row: &Row, change: &Change, private: bool) -> Merged {
     let same = |field: &Field| row.field(&field.name).is_some_and(|held| held.value == field.value);
     let equal = !row.deleted && change.fields.len() == row.fields.len() && change.fields.iter().all(same);
-    let wanted = (!equal).then(|| Wanted::WholeRow(merge::names_of(change)));
+    let wanted = (!equal || !private).then(|| Wanted::WholeRow(merge::names_of(change)));
     Merged { verdict: Verdict::Ignored, wanted, visible: None }
 }
