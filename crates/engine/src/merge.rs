@@ -191,7 +191,8 @@ pub(crate) fn upsert(row: &mut Row, change: &Change, now: Moment) -> Merged {
         return Merged { verdict, wanted, visible: None };
     }
     // An INSERT without columns is answered for the row itself.
-    let echoed = set_fields(row, change, &wins, now, foreign) || (born && foreign && change.fields.is_empty());
+    let echoed =
+        set_fields(row, change, &wins, now, foreign) || (born && foreign && change.fields.is_empty());
     if born {
         row.created_seq = now.seq;
         row.inserter = Some(now.writer);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use lattice_engine::{Policy, Role, Seq, SpaceId};
+use lattice_engine::{Access, Policy, Role, Seq, SpaceId};
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::{TokenHash, UserId};
@@ -122,6 +122,13 @@ pub struct AccessRecord {
     pub archived: bool,
     /// It is the user's private one.
     pub private: bool,
+}
+
+impl AccessRecord {
+    /// The same, as the engine takes it.
+    pub(crate) fn of(&self, user: [u8; 16]) -> Access<'_> {
+        Access { user, role: self.role, policy: &self.policy, archived: self.archived, private: self.private }
+    }
 }
 
 /// A space in a list.

@@ -10,6 +10,7 @@ use lattice_protocol::{
     Change, Code, EntryId, Field, Incoming, Operation, Outgoing, Refused, RowId, RowKey, Spelling,
 };
 
+use crate::access::{Access, Policy};
 use crate::merge::{self, Correction, Merged, Moment, Verdict, Wanted};
 use crate::mutation::Mutation;
 use crate::rows::{Row, RowRef};
@@ -124,27 +125,28 @@ impl<'a> Batch<'a> {
         self.pairs.insert(pair, PairSlot { known: true, keeper, dirty: false });
     }
 
-    /// Merges the changes one by one.
+    /// Merges the changes one by one. `head` is the space's, `access` what the sender may do, `now_us` the wall clock in
+    /// microseconds since 1970: all of it as of the transaction that stores the result.
     ///
     /// # Errors
     /// [`Code::SpaceFull`] when the space has no seqs left; nothing is to be stored then.
-    pub fn finish(mut self, head: SpaceHead) -> Result<Effects, Code> {
+    pub fn finish(mut self, head: SpaceHead, access: &Access<'_>, now_us: i64) -> Result<Effects, Code> {
         debug_assert!(self.asked_entries && self.wanted_rows.is_empty() && self.wanted_pairs.is_empty());
         self.effects.before = head.seq;
         self.effects.head = head;
         if head.seq.saturating_add(self.incoming.len() as u64) > MAX_SEQ {
             return Err(Code::SpaceFull);
         }
-        self.too_many_deletes = self.exceeds_deletes();
+        self.too_many_deletes = self.exceeds_deletes(access.policy);
         for incoming in core::mem::take(&mut self.incoming) {
             // One arrival time per change: one per frame would let random ids decide between a person's own edits.
-            let mut arrival = self.context.now_us.max(self.effects.head.arrival_us.saturating_add(1));
+            let mut arrival = now_us.max(self.effects.head.arrival_us.saturating_add(1));
             if Mutation::FrameArrival.is_active() {
-                arrival = self.context.now_us.max(head.arrival_us.saturating_add(1));
+                arrival = now_us.max(head.arrival_us.saturating_add(1));
             }
             self.effects.head.arrival_us = arrival;
             match incoming {
-                Incoming::Change(change) => self.change(change, arrival),
+                Incoming::Change(change) => self.change(change, access, arrival),
                 Incoming::Refused(refused) => self.refused(refused, arrival),
             }
         }
@@ -158,8 +160,8 @@ impl<'a> Batch<'a> {
 
     /// Whether the upload holds more new DELETEs than the policy permits. All of them are refused then: of a client that
     /// deletes what it should not, no part is better kept.
-    fn exceeds_deletes(&self) -> bool {
-        let Some(most) = self.context.access.policy.max_deletes_per_frame else { return false };
+    fn exceeds_deletes(&self, policy: &Policy) -> bool {
+        let Some(most) = policy.max_deletes_per_frame else { return false };
         let counts = |incoming: &&Incoming| {
             matches!(incoming, Incoming::Change(change) if change.operation == Operation::Delete
                 && !change.filter_removal
@@ -169,7 +171,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Why policy refuses a change, if so. A snapshot of a row that is known changes nothing and needs no permission.
-    fn forbidden(&self, reference: &RowRef, change: &Change) -> Option<Code> {
+    fn forbidden(&self, reference: &RowRef, change: &Change, access: &Access<'_>) -> Option<Code> {
         let row = self.row(reference);
         let harmless =
             change.synthesized && change.operation == Operation::Insert && row.is_some_and(|row| row.exists);
@@ -179,10 +181,10 @@ impl<'a> Batch<'a> {
         if change.operation == Operation::Delete && self.too_many_deletes {
             return Some(Code::TooManyDeletes);
         }
-        self.context.access.refusal(&change.table, change.operation, row)
+        access.refusal(&change.table, change.operation, row)
     }
 
-    fn change(&mut self, mut change: Change, arrival: i64) {
+    fn change(&mut self, mut change: Change, access: &Access<'_>, arrival: i64) {
         let ack = Some(AckId::Uuid(change.id, change.id_spelling));
         let reference = RowRef { table: change.table.clone(), key: change.row.key.clone() };
         let receipt =
@@ -220,7 +222,7 @@ impl<'a> Batch<'a> {
         if self.context.plain {
             self.refit(&reference, &mut change);
         }
-        let merged = self.merge(&reference, &change, now);
+        let merged = self.merge(&reference, &change, access, now);
         self.log(&change, merged.verdict, time_us, arrival, clamped);
         if let (Some(visible), Some(row)) = (merged.visible, self.row(&reference)) {
             let entry = Outgoing {
@@ -261,10 +263,10 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn merge(&mut self, reference: &RowRef, change: &Change, now: Moment) -> Merged {
+    fn merge(&mut self, reference: &RowRef, change: &Change, access: &Access<'_>, now: Moment) -> Merged {
         let pair = self.pair_of(change);
         let problem =
-            self.forbidden(reference, change).or_else(|| self.link_problem(reference, change, pair));
+            self.forbidden(reference, change, access).or_else(|| self.link_problem(reference, change, pair));
         if let Some(code) = problem {
             if !Mutation::RefuseAndForget.is_active() {
                 self.leave_stub(reference, change.row.clone(), pair, now.seq);
@@ -300,7 +302,7 @@ impl<'a> Batch<'a> {
                 merge::buried(change)
             }
             Operation::Insert if change.synthesized && row.exists && !Mutation::SnapshotsWin.is_active() => {
-                snapshot(row, change, self.context.access.private)
+                snapshot(row, change, access.private)
             }
             Operation::Insert
                 if pair.is_some()
@@ -321,8 +323,8 @@ impl<'a> Batch<'a> {
         }
         let created = change.operation == Operation::Insert
             && matches!(merged.verdict, Verdict::Applied | Verdict::Merged);
-        if created && row.creator.is_none() && !self.context.access.private {
-            row.creator = Some(self.context.access.user);
+        if created && row.creator.is_none() && !access.private {
+            row.creator = Some(access.user);
             row.born_seq = now.seq;
         }
         if change.operation == Operation::Delete && merged.verdict != Verdict::Applied {

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use lattice_protocol::native::AckId;
 use lattice_protocol::{EntryId, Outgoing, Spelling};
 
-use crate::access::Access;
 use crate::merge::{Correction, Verdict};
 use crate::mint::Minter;
 use crate::rows::{Row, RowRef};
@@ -17,16 +16,12 @@ use crate::types::{PairKey, Seq, SpaceHead, WriterId};
 pub struct Context<'a> {
     /// The connection that sent it.
     pub writer: WriterId,
-    /// Wall clock, in microseconds since 1970.
-    pub now_us: i64,
     /// How far in the future a timestamp may be before it counts as the time of arrival, in microseconds.
     pub max_skew_us: i64,
     /// The space's merge rules.
     pub rules: &'a Rules,
     /// Names pairs and entries without an id.
     pub minter: &'a Minter,
-    /// What the sender may do.
-    pub access: Access<'a>,
     /// The changes came as plain values: the kind that a column has wins where a value fits it.
     pub plain: bool,
     /// The sender is answered with current values whether or not it needs them: what it is sent depends on more than who

@@ -53,11 +53,9 @@ impl Memory {
     ) -> Effects {
         let context = Context {
             writer,
-            now_us: 1_000_000,
             max_skew_us: 1_000,
             rules: &self.rules,
             minter: &self.minter,
-            access,
             plain: false,
             echoes,
         };
@@ -84,7 +82,7 @@ impl Memory {
                 }
             }
         }
-        let effects = batch.finish(self.head).expect("the space is not full");
+        let effects = batch.finish(self.head, &access, 1_000_000).expect("the space is not full");
         self.head = effects.head;
         for record in &effects.log {
             let refused = matches!(record.verdict, Verdict::Rejected(_));

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lattice_engine::mutation::Mutation;
-use lattice_engine::{Access, Batch, Context, Effects, SpaceHead, Verdict};
+use lattice_engine::{Batch, Context, Effects, SpaceHead, Verdict};
 use rusqlite::Connection;
 
 use super::recent::{BlockNo, Recent, RecentLimits, View};
@@ -230,17 +230,9 @@ impl Group {
         let settled = self.heads.is_settled(connection, no)? || Mutation::DedupAcrossSpaces.is_active();
         let context = Context {
             writer: upload.origin.writer,
-            now_us,
             max_skew_us: self.max_skew_us,
             rules: &upload.space.rules,
             minter: &upload.space.minter,
-            access: Access {
-                user: upload.origin.user,
-                role: record.role,
-                policy: &record.policy,
-                archived: record.archived,
-                private: record.private,
-            },
             plain: upload.plain,
             echoes: upload.echoes,
         };
@@ -252,7 +244,7 @@ impl Group {
             }
             spaces::supply(settled.then_some(connection), &recent, no, &needs, &mut batch)?;
         }
-        batch.finish(before).map_err(|_| StoreError::SpaceFull)
+        batch.finish(before, &record.of(upload.origin.user), now_us).map_err(|_| StoreError::SpaceFull)
     }
 
     /// Settles some of what earlier groups brought; the last thing before the commit.
