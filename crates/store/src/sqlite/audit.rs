@@ -8,11 +8,12 @@ use lattice_protocol::{EntryId, Spelling};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::keys::{place, seq_of};
+use super::log;
 use super::recent::{BlockNo, View};
 use super::spaces::corrupt;
-use super::{log, verdict};
 use crate::StoreError;
 use crate::spaces::AuditLine;
+use crate::stored::verdict;
 
 /// Lines that were stored one by one.
 pub(super) fn single_lines(

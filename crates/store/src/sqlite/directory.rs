@@ -18,13 +18,13 @@ use std::sync::atomic::Ordering;
 use lattice_engine::{Policy, Role, SpaceId};
 
 use super::SqliteStore;
-use super::space_store::rules_text;
 use crate::accounts::UserId;
 use crate::directory::{
     Accept, Asked, Directory, Invite, InviteId, Member, NewInvite, NewSpace, Page, RefusalCursor, RefusalsOf,
     RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange, SpaceEntry,
 };
 use crate::spaces::Space;
+use crate::stored::rules;
 use crate::time::random_id;
 use crate::{BoxFuture, StoreError};
 
@@ -55,7 +55,7 @@ impl SqliteStore {
             return Ok(Some(found));
         }
         let (id, now_us) = (random_id(&*self.inner.random), self.inner.clock.now_us());
-        let rules = rules_text(&self.inner.new_space_rules);
+        let rules = rules::text(&self.inner.new_space_rules);
         // Nobody's access changes by it: no other user sees it, and its owner has been refused nothing.
         self.write(move |transaction| {
             super::spaces::create_private(transaction, user.0, id, &rules, now_us)?;
@@ -85,7 +85,7 @@ impl Directory for SqliteStore {
     }
 
     fn create_space(&self, new: NewSpace) -> Asked<'_, SpaceEntry> {
-        let (id, rules) = (random_id(&*self.inner.random), rules_text(&self.inner.new_space_rules));
+        let (id, rules) = (random_id(&*self.inner.random), rules::text(&self.inner.new_space_rules));
         Box::pin(self.write_access(move |transaction| spaces::create(transaction, &new, id, &rules)))
     }
 

@@ -16,7 +16,6 @@ mod space_store;
 pub mod spaces;
 #[cfg(test)]
 mod tests;
-mod verdict;
 mod version;
 mod wal;
 mod writer;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use lattice_engine::{Minter, PullData, PullRequest, Receipt, Rule, Rules, Seq, SpaceHead, SpaceId};
+use lattice_engine::{Minter, PullData, PullRequest, Receipt, Seq, SpaceHead, SpaceId};
 use lattice_protocol::EntryId;
 
 use super::writer::UploadJob;
 use super::{SqliteStore, spaces};
 use crate::spaces::{AuditLine, Space, SpaceStore, Upload, UploadAnswer};
+use crate::stored::rules;
 use crate::time::random_id;
 use crate::{BoxFuture, StoreError};
 
@@ -18,26 +19,10 @@ impl SqliteStore {
         Ok(Arc::new(Space {
             no,
             id: SpaceId(id),
-            rules: parse_rules(&rules).ok_or_else(corrupt)?,
+            rules: rules::parse(&rules).ok_or_else(corrupt)?,
             minter: Minter::new(identity.mint_key, SpaceId(id), identity.epoch, 0),
         }))
     }
-}
-
-/// Rules are stored as words: the default rule, then `table=rule` for each table that has its own.
-fn parse_rules(text: &str) -> Option<Rules> {
-    let mut words = text.split_ascii_whitespace();
-    let mut rules = Rules { default: Rule::parse(words.next()?)?, ..Rules::default() };
-    for word in words {
-        let (table, rule) = word.split_once('=')?;
-        rules.tables.insert(table.to_owned(), Rule::parse(rule)?);
-    }
-    Some(rules)
-}
-
-pub(super) fn rules_text(rules: &Rules) -> String {
-    let tables = rules.tables.iter().map(|(table, rule)| format!(" {table}={}", rule.as_str()));
-    std::iter::once(rules.default.as_str().to_owned()).chain(tables).collect()
 }
 
 impl SpaceStore for SqliteStore {
@@ -48,7 +33,7 @@ impl SpaceStore for SqliteStore {
                 Some(record) => record,
                 None => {
                     let (id, now_us) = (random_id(&*self.inner.random), self.inner.clock.now_us());
-                    let rules = rules_text(&self.inner.new_space_rules);
+                    let rules = rules::text(&self.inner.new_space_rules);
                     self.write(move |transaction| {
                         spaces::create_private(transaction, user, id, &rules, now_us)?;
                         spaces::private(transaction, user)?.ok_or(StoreError::Closed)
