@@ -23,6 +23,12 @@ pub enum StoreError {
     /// A queue is full or a lock was not had in time; the same call may succeed later.
     #[error("the database is busy")]
     Busy,
+    /// The database cannot be reached; the same call may succeed later.
+    #[error("the database cannot be reached: {0}")]
+    Unavailable(String),
+    /// The connection to the database was lost while the call was being committed: it may have been stored, or not.
+    #[error("it is not known whether the call was stored: the connection to the database was lost")]
+    Uncertain,
     /// The user may not use the space any more: nothing of the upload was stored, and it may be sent again.
     #[error("the user may not use this space")]
     NoAccess,

@@ -1,11 +1,13 @@
-//! The storage traits of Lattice Server, its SQLite backend, and the conformance suite that every backend must pass.
+//! The storage traits of Lattice Server, its backends on SQLite and PostgreSQL, and the conformance suite that every backend must pass.
 
 pub mod accounts;
 pub mod conformance;
 pub mod directory;
 pub mod error;
+pub mod postgres;
 pub mod spaces;
 pub mod sqlite;
+mod stored;
 pub mod time;
 
 use std::{future::Future, pin::Pin};

@@ -13,7 +13,7 @@ use crate::{BoxFuture, StoreError};
 /// A space as connections use it.
 #[derive(Clone)]
 pub struct Space {
-    /// The backend's own number of it.
+    /// The number that SQLite knows it by; 0 where ids are used.
     pub no: u32,
     /// Its public id.
     pub id: SpaceId,

@@ -137,7 +137,7 @@ async fn one_private_space_for_each_user(store: &dyn SpaceStore) {
     let (a, b, c, d) = tokio::join!(a, b, c, d);
     let (a, b, c, d) = (a.expect("a"), b.expect("b"), c.expect("c"), d.expect("d"));
     assert!(a.id == b.id && a.id == d.id, "racing calls make one space");
-    assert!(a.id != c.id && a.no != c.no);
+    assert!(a.id != c.id);
     assert_eq!(store.head(&a).await.expect("a head").seq, 0);
 }
 

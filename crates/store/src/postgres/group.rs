@@ -1,0 +1,197 @@
+//! One transaction for uploads of several spaces: what is locked, read, merged and written.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lattice_engine::{Batch, Context, Effects, Needs, Role, SpaceId, Verdict};
+use tokio_postgres::Statement;
+use uuid::Uuid;
+
+use super::error::PgError;
+use super::overlay::{Overlay, Overlays};
+use super::queue::Job;
+use super::spaces::{self, Loads, Wanted};
+use super::transaction::{Connection, commit};
+use super::values::{corrupt, id, space, uuid};
+use super::writes::{Inserts, Writes};
+use crate::StoreError;
+use crate::directory::AccessRecord;
+
+/// Most rounds of loading: entries, rows and pairs; then what links need.
+const MAX_ROUNDS: usize = 4;
+
+/// What became of each upload of a group, and the version of what anybody may do that it was decided by.
+pub(super) struct Stored {
+    pub(super) results: Vec<Result<Effects, StoreError>>,
+    pub(super) version: i64,
+}
+
+/// Writers whose record is known to be stored.
+pub(super) type KnownWriters = HashSet<(SpaceId, [u8; 16])>;
+
+/// The statements of a group on one connection. All are prepared before the first is sent, since those that are sent
+/// together must go out in order.
+struct Statements {
+    lock: Statement,
+    version: Statement,
+    access: Statement,
+    loads: Loads,
+    inserts: Inserts,
+}
+
+impl Statements {
+    async fn prepare(connection: &Connection) -> Result<Self, PgError> {
+        Ok(Self {
+            lock: connection.prepare_cached(spaces::LOCK).await?,
+            version: connection.prepare_cached(spaces::VERSION).await?,
+            access: connection.prepare_cached(spaces::ACCESS).await?,
+            loads: Loads::prepare(connection).await?,
+            inserts: Inserts::prepare(connection).await?,
+        })
+    }
+}
+
+/// Stores uploads in one transaction. Fails as a whole; an upload that may not be stored has an error of its own.
+pub(super) async fn store(
+    connection: &Connection,
+    jobs: &[Job],
+    known_writers: &KnownWriters,
+    max_skew_us: i64,
+    now_us: impl Fn() -> i64,
+) -> Result<Stored, PgError> {
+    let statements = Statements::prepare(connection).await?;
+    let (mut overlays, mut records) = (Overlays::new(), HashMap::new());
+    let mut batches: Vec<(Batch<'_>, Needs)> = jobs.iter().map(|job| batch(job, max_skew_us)).collect();
+
+    let mut wanted = Wanted::default();
+    for (job, (_, needs)) in jobs.iter().zip(&batches) {
+        let overlay = overlays.entry(job.upload.space.id).or_default();
+        wanted.add(job.upload.space.id, &overlay.unread(needs));
+    }
+    let locked: Vec<Uuid> = overlays.keys().map(|id| uuid(id.0)).collect();
+    let askers: BTreeSet<_> =
+        jobs.iter().map(|job| (job.upload.space.id.0, job.upload.origin.user)).collect();
+    let (ask_spaces, ask_users): (Vec<Uuid>, Vec<Uuid>) =
+        askers.into_iter().map(|(space, user)| (uuid(space), uuid(user))).unzip();
+
+    // One round trip. Each statement begins once those before it have ended, and sees what was committed until then: what is
+    // read here is read under the locks.
+    let (_, heads, version, access, loaded) = tokio::try_join!(
+        async { Ok::<_, PgError>(connection.batch_execute("BEGIN").await?) },
+        async { Ok(connection.query(&statements.lock, &[&locked]).await?) },
+        async { Ok(connection.query(&statements.version, &[]).await?) },
+        async { Ok(connection.query(&statements.access, &[&ask_spaces, &ask_users]).await?) },
+        wanted.load(connection, &statements.loads),
+    )?;
+    loaded.put(&mut overlays)?;
+    let version = version.first().map_or(Ok(0), |row| row.try_get(0))?;
+    let mut present = HashSet::new();
+    for row in &heads {
+        let (id, head) = spaces::read_head(row)?;
+        overlays.entry(id).or_default().head = head;
+        present.insert(id);
+    }
+    for row in &access {
+        if let Some((key, record)) = read_access(row)? {
+            records.insert(key, record);
+        }
+    }
+
+    let (mut writes, mut results) = (Writes::default(), Vec::with_capacity(jobs.len()));
+    let now_us = now_us();
+    for (job, (mut batch, needs)) in jobs.iter().zip(batches.drain(..)) {
+        let (id, user) = (job.upload.space.id, job.upload.origin.user);
+        let record: Option<&AccessRecord> = records.get(&(id, user)).filter(|_| present.contains(&id));
+        let (Some(record), Some(overlay)) = (record, overlays.get_mut(&id)) else {
+            results.push(Err(StoreError::NoAccess));
+            continue;
+        };
+        supply(connection, &statements.loads, id, overlay, needs, &mut batch).await?;
+        let Ok(effects) = batch.finish(overlay.head, &record.of(user), now_us) else {
+            results.push(Err(StoreError::SpaceFull));
+            continue;
+        };
+        let states: Vec<Bytes> = effects.rows.iter().map(|write| encoded(&write.row)).collect();
+        overlay.apply(&effects, &states);
+        writes.add(&job.upload, &effects, states, known_writers);
+        results.push(Ok(effects));
+    }
+    writes.heads(
+        overlays.iter().filter(|(id, _)| present.contains(id)).map(|(id, overlay)| (*id, overlay.head)),
+    );
+    // Answers may leave only after the commit. It is sent together with what it commits; if anything of that fails, the
+    // server takes all of it back.
+    tokio::try_join!(writes.store(connection, &statements.inserts), commit(connection))?;
+    Ok(Stored { results, version })
+}
+
+fn batch(job: &Job, max_skew_us: i64) -> (Batch<'_>, Needs) {
+    let upload = &job.upload;
+    let context = Context {
+        writer: upload.origin.writer,
+        max_skew_us,
+        rules: &upload.space.rules,
+        minter: &upload.space.minter,
+        plain: upload.plain,
+        echoes: upload.echoes,
+    };
+    // A copy of handles: the upload itself is kept for another try.
+    let mut batch = Batch::new(context, upload.incoming.clone());
+    let needs = batch.needs();
+    (batch, needs)
+}
+
+async fn supply(
+    connection: &Connection,
+    loads: &Loads,
+    space: SpaceId,
+    overlay: &mut Overlay,
+    first: Needs,
+    batch: &mut Batch<'_>,
+) -> Result<(), PgError> {
+    overlay.supply(&first, batch)?;
+    for _ in 1..MAX_ROUNDS {
+        let needs = batch.needs();
+        if needs.is_empty() {
+            break;
+        }
+        let unread = overlay.unread(&needs);
+        if !unread.is_empty() {
+            let mut wanted = Wanted::default();
+            wanted.add(space, &unread);
+            wanted.load(connection, loads).await?.put_one(overlay)?;
+        }
+        overlay.supply(&needs, batch)?;
+    }
+    Ok(())
+}
+
+fn encoded(row: &lattice_engine::Row) -> Bytes {
+    let mut state = Vec::new();
+    row.encode(&mut state);
+    state.into()
+}
+
+type Asker = (SpaceId, [u8; 16]);
+
+fn read_access(row: &tokio_postgres::Row) -> Result<Option<(Asker, AccessRecord)>, PgError> {
+    let key = (space(row, 0)?, id(row, 1)?);
+    let Some(role) = row.try_get::<_, Option<String>>(5)? else { return Ok(None) };
+    let policy: Option<String> = row.try_get(3)?;
+    let policy = policy.as_deref().map(serde_json::from_str).transpose();
+    let record = AccessRecord {
+        role: Role::parse(&role).ok_or_else(|| corrupt("member", "role", format!("{:?}", key.0)))?,
+        policy: Arc::new(
+            policy.map_err(|_| corrupt("space", "policy", format!("{:?}", key.0)))?.unwrap_or_default(),
+        ),
+        archived: row.try_get(4)?,
+        private: row.try_get(2)?,
+    };
+    Ok(Some((key, record)))
+}
+
+/// Whether an upload left a refusal, for the inbox.
+pub(super) fn is_refused(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Rejected(_))
+}

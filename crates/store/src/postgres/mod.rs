@@ -1,0 +1,217 @@
+//! The PostgreSQL backend: any number of instances on one database.
+//!
+//! What orders everything is the lock of a space's record in `space_head`. Whoever uploads to a space, or changes what
+//! anybody may do in it, takes it first, and reads after that.
+
+mod connect;
+mod error;
+mod group;
+mod overlay;
+mod pages;
+mod queue;
+mod schema;
+mod space_store;
+mod spaces;
+mod transaction;
+mod values;
+mod worker;
+mod writes;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use lattice_engine::{MintKey, Rules};
+use tokio::task::JoinHandle;
+
+use crate::StoreError;
+use crate::spaces::CommitSink;
+use crate::time::{Clock, Random};
+
+pub use connect::Target;
+
+use queue::Queue;
+use transaction::{Connection, Mode, attempt};
+
+/// Settings of the backend.
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    /// How far in the future a timestamp may be, in microseconds, before it counts as the time of arrival.
+    pub max_skew_us: i64,
+    /// Merge rules of spaces made from now on.
+    pub new_space_rules: Rules,
+    /// Connections for reads and for everything that is no upload.
+    pub connections: usize,
+    /// Connections that store uploads, each for many spaces at once.
+    pub writers: usize,
+    /// Spaces whose uploads may share a transaction. 1 where spaces live on different nodes.
+    pub max_group_spaces: usize,
+    /// How long the start waits for a database that does not answer.
+    pub max_start_wait: Duration,
+    /// Certificate authorities of the database, as a PEM file; the system's when none is given.
+    pub tls_ca: Option<PathBuf>,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            max_skew_us: 5 * 60 * 1_000_000,
+            new_space_rules: Rules::default(),
+            connections: 12,
+            writers: 4,
+            max_group_spaces: 64,
+            max_start_wait: Duration::from_secs(60),
+            tls_ca: None,
+        }
+    }
+}
+
+/// Why the database cannot be used: one sentence for the operator.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The address.
+    #[error("the database's address cannot be read: {0}")]
+    Address(String),
+    /// The authorities that its certificate is checked against.
+    #[error("cannot read certificate authorities from {0}: {1}")]
+    Authorities(String, String),
+    /// It does not answer, or does not let us in.
+    #[error("cannot reach the database ({database}): {reason}")]
+    Unreachable {
+        /// Name and host.
+        database: String,
+        /// What was answered last.
+        reason: String,
+    },
+    /// It holds tables of something else.
+    #[error("the database ({0}) holds tables that are not Lattice Server's; give it one of its own")]
+    Foreign(String),
+    /// A newer version wrote it.
+    #[error("the database ({0}) was written by a newer version of Lattice Server")]
+    Newer(String),
+    /// The database failed.
+    #[error("the database failed: {0}")]
+    Failed(StoreError),
+}
+
+/// What makes a database itself.
+#[derive(Clone, Copy)]
+struct Identity {
+    mint_key: MintKey,
+    epoch: u32,
+}
+
+/// A database. Clones share it.
+#[derive(Clone)]
+pub struct PostgresStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    queue: Arc<Queue>,
+    identity: Identity,
+    new_space_rules: Rules,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    version: Arc<Version>,
+    writers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The latest `access_version` of the database that this process has seen.
+#[derive(Default)]
+struct Version(AtomicU64);
+
+impl Version {
+    fn seen(&self, version: i64) {
+        self.0.fetch_max(version.cast_unsigned(), Ordering::AcqRel);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl PostgresStore {
+    /// Connects, waiting for the database if need be, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(
+        url: &str,
+        options: PostgresOptions,
+        sink: Arc<dyn CommitSink>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, OpenError> {
+        let target = Target::parse(url, options.tls_ca.as_deref())?;
+        let shown = target.shown();
+        let pool = target.pool(options.connections)?;
+        schema::wait_for(&pool, &shown, options.max_start_wait).await?;
+        let identity = schema::prepare(&pool, &shown, &*random).await?;
+        let version = Arc::new(Version::default());
+        let queue = Arc::new(Queue::new(options.max_group_spaces));
+        let writer_pool = target.pool(options.writers)?;
+        let writers = (0..options.writers.max(1)).map(|_| {
+            let worker = worker::Worker {
+                queue: Arc::clone(&queue),
+                pool: writer_pool.clone(),
+                max_skew_us: options.max_skew_us,
+                sink: Arc::clone(&sink),
+                clock: Arc::clone(&clock),
+                random: Arc::clone(&random),
+                version: Arc::clone(&version),
+            };
+            tokio::spawn(worker.run())
+        });
+        let writers = Mutex::new(writers.collect());
+        let new_space_rules = options.new_space_rules;
+        let inner = Inner { pool, queue, identity, new_space_rules, clock, random, version, writers };
+        let store = Self { inner: Arc::new(inner) };
+        store.look_at_version().await.map_err(OpenError::Failed)?;
+        Ok(store)
+    }
+
+    /// The secret under which ids are minted.
+    #[must_use]
+    pub fn mint_key(&self) -> MintKey {
+        self.inner.identity.mint_key
+    }
+
+    /// Looks whether another instance has changed what anybody may do. To be called regularly: hints about it may be lost.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn look_at_version(&self) -> Result<(), StoreError> {
+        let version = attempt!(self, Mode::Single, |connection| spaces::version(connection).await)?;
+        self.inner.version.seen(version);
+        Ok(())
+    }
+
+    /// Waits until everything that was submitted is durable, and closes the connections. Later calls answer
+    /// [`StoreError::Closed`].
+    pub async fn close(&self) {
+        self.inner.queue.close();
+        let writers = self.inner.writers.lock().map(|mut writers| std::mem::take(&mut *writers));
+        for writer in writers.unwrap_or_default() {
+            let _ = writer.await;
+        }
+        self.inner.pool.close();
+    }
+
+    /// Runs a write that may change what anybody may do. The version is raised with it, and known here before its caller is
+    /// answered.
+    fn access_written(&self, version: i64) {
+        self.inner.version.seen(version);
+    }
+}
+
+/// The last statement of a transaction that may change what anybody may do; answers the version that it brings.
+async fn raise_version(connection: &Connection) -> Result<i64, error::PgError> {
+    let sql = "UPDATE access_version SET n = n + 1 RETURNING n";
+    let rows = transaction::query(connection, sql, &[]).await?;
+    Ok(rows.first().map_or(Ok(0), |row| row.try_get(0))?)
+}

@@ -1,0 +1,117 @@
+//! Bringing the schema up to date, and what makes a database itself.
+
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use lattice_engine::MintKey;
+use tokio::time::Instant;
+use tokio_postgres::error::SqlState;
+
+use super::error::PgError;
+use super::transaction::{Connection, Held};
+use super::{Identity, OpenError};
+use crate::StoreError;
+use crate::time::Random;
+
+/// Held by whoever migrates, so that instances that start together do not both do so.
+const MIGRATION_LOCK: i64 = 0x6c61_7474_6963_65;
+/// Between two tries to reach a database that is not there yet.
+const WAIT_PAUSE: Duration = Duration::from_millis(500);
+/// How often it is said that the database is waited for.
+const WAIT_REPORT: Duration = Duration::from_secs(5);
+
+#[expect(clippy::needless_pass_by_value, reason = "generated")]
+mod migrations {
+    refinery::embed_migrations!("src/postgres/migrations");
+}
+
+/// Waits until the database answers, for `max_wait` at most, and says that it does so.
+pub(super) async fn wait_for(pool: &Pool, shown: &str, max_wait: Duration) -> Result<(), OpenError> {
+    let began = Instant::now();
+    let mut reported: Option<Instant> = None;
+    loop {
+        let error = match reach(pool).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if !is_worth_waiting(&error) || began.elapsed() >= max_wait {
+            return Err(OpenError::Unreachable { database: shown.to_owned(), reason: error.to_string() });
+        }
+        if reported.is_none_or(|last| last.elapsed() >= WAIT_REPORT) {
+            reported = Some(Instant::now());
+            let (waited_s, max_wait_s) = (began.elapsed().as_secs(), max_wait.as_secs());
+            tracing::warn!(%error, database = shown, waited_s, max_wait_s, "waiting for the database");
+        }
+        tokio::time::sleep(WAIT_PAUSE).await;
+    }
+}
+
+async fn reach(pool: &Pool) -> Result<(), PgError> {
+    let held = Held::get(pool).await?;
+    held.connection()?.simple_query("SELECT 1").await?;
+    held.give_back();
+    Ok(())
+}
+
+/// A wrong password does not become right by waiting.
+fn is_worth_waiting(error: &PgError) -> bool {
+    let code = match error {
+        PgError::Driver(error) | PgError::Pool(deadpool_postgres::PoolError::Backend(error)) => error.code(),
+        _ => None,
+    };
+    let final_codes = [
+        SqlState::INVALID_PASSWORD,
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        SqlState::INVALID_CATALOG_NAME,
+    ];
+    code.is_none_or(|code| !final_codes.contains(code))
+}
+
+/// Brings the schema up to date and reads, or makes, the database's secrets.
+pub(super) async fn prepare(pool: &Pool, shown: &str, random: &dyn Random) -> Result<Identity, OpenError> {
+    let failed = |error: PgError| OpenError::Failed(error.into_store());
+    let mut object = pool.get().await.map_err(|error| failed(error.into()))?;
+    // Another instance may be migrating for longer than a statement may take.
+    let sql =
+        format!("SET statement_timeout = 0; SET lock_timeout = 0; SELECT pg_advisory_lock({MIGRATION_LOCK})");
+    object.batch_execute(&sql).await.map_err(|error| failed(error.into()))?;
+    refuse_foreign(&object, shown).await?;
+    let runner = migrations::migrations::runner().set_abort_divergent(true).set_abort_missing(true);
+    let client: &mut tokio_postgres::Client = &mut object;
+    runner.run_async(client).await.map_err(|error| match error.kind() {
+        refinery::error::Kind::MissingVersion(_) => OpenError::Newer(shown.to_owned()),
+        refinery::error::Kind::DivergentVersion(..) => OpenError::Foreign(shown.to_owned()),
+        _ => OpenError::Failed(StoreError::Database(error.to_string())),
+    })?;
+    let mut fresh = [0_u8; 16];
+    random.fill(&mut fresh);
+    let key = meta(&object, "mint_key", &fresh).await.map_err(failed)?;
+    let epoch = meta(&object, "epoch", &1_u32.to_le_bytes()).await.map_err(failed)?;
+    // The connection, and with it the lock, goes.
+    drop(deadpool_postgres::Object::take(object));
+    let corrupt = |row: &str| {
+        OpenError::Failed(StoreError::Corrupt { table: "meta", column: "value", row: row.to_owned() })
+    };
+    Ok(Identity {
+        mint_key: MintKey(key.try_into().map_err(|_| corrupt("mint_key"))?),
+        epoch: u32::from_le_bytes(epoch.try_into().map_err(|_| corrupt("epoch"))?),
+    })
+}
+
+/// A schema with tables that are not ours is left alone.
+async fn refuse_foreign(connection: &Connection, shown: &str) -> Result<(), OpenError> {
+    let sql = "SELECT count(*), coalesce(bool_or(tablename = 'refinery_schema_history'), false)
+               FROM pg_tables WHERE schemaname = current_schema()";
+    let row = connection
+        .query_one(sql, &[])
+        .await
+        .map_err(|error| OpenError::Failed(PgError::from(error).into_store()))?;
+    let (tables, ours): (i64, bool) = (row.get(0), row.get(1));
+    if tables > 0 && !ours { Err(OpenError::Foreign(shown.to_owned())) } else { Ok(()) }
+}
+
+async fn meta(connection: &Connection, key: &str, fresh: &[u8]) -> Result<Vec<u8>, PgError> {
+    let sql = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
+    connection.execute(sql, &[&key, &fresh]).await?;
+    Ok(connection.query_one("SELECT value FROM meta WHERE key = $1", &[&key]).await?.try_get(0)?)
+}

@@ -1,0 +1,262 @@
+//! What a group writes, as columns: one statement for each table, whatever spaces it concerns.
+
+use bytes::Bytes;
+use lattice_engine::{Effects, SpaceHead, SpaceId};
+use tokio_postgres::Statement;
+use uuid::Uuid;
+
+use super::error::PgError;
+use super::group::{KnownWriters, is_refused};
+use super::transaction::{Connection, Params};
+use super::values::uuid;
+use crate::spaces::Upload;
+use crate::stored::keys::key_bytes;
+use crate::stored::verdict;
+
+const HEAD: &str = "UPDATE space_head h SET head = u.head, arrival_us = u.arrival_us
+     FROM unnest($1::uuid[], $2::int8[], $3::int8[]) AS u (space_id, head, arrival_us) WHERE h.space_id = u.space_id";
+const WRITER: &str = "INSERT INTO writer (space_id, id, user_id, session_id, address, user_agent, opened_us)
+     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::int8[])
+     ON CONFLICT DO NOTHING";
+const ENTRY: &str = "INSERT INTO entry (space_id, seq, id, spelling, writer, user_id, verdict, clamped, time_us, arrived_us, content)
+     SELECT * FROM unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int4[], $5::uuid[], $6::uuid[], $7::text[], $8::bool[],
+                          $9::int8[], $10::int8[], $11::bytea[])";
+const REFUSAL: &str = "INSERT INTO refusal (space_id, arrived_us, id, seq, user_id)
+     SELECT * FROM unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[], $5::uuid[])";
+const ROW: &str = "INSERT INTO row_state (space_id, key, name, last_seq, state)
+     SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::int8[], $5::bytea[])
+     ON CONFLICT (space_id, key, name) DO UPDATE SET last_seq = excluded.last_seq, state = excluded.state";
+const PAIR: &str = "INSERT INTO pair (space_id, pair, key, name)
+     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::text[])
+     ON CONFLICT (space_id, pair) DO UPDATE SET key = excluded.key, name = excluded.name";
+
+/// The statements, prepared on one connection.
+pub(super) struct Inserts {
+    head: Statement,
+    writer: Statement,
+    entry: Statement,
+    refusal: Statement,
+    row: Statement,
+    pair: Statement,
+}
+
+impl Inserts {
+    pub(super) async fn prepare(connection: &Connection) -> Result<Self, PgError> {
+        Ok(Self {
+            head: connection.prepare_cached(HEAD).await?,
+            writer: connection.prepare_cached(WRITER).await?,
+            entry: connection.prepare_cached(ENTRY).await?,
+            refusal: connection.prepare_cached(REFUSAL).await?,
+            row: connection.prepare_cached(ROW).await?,
+            pair: connection.prepare_cached(PAIR).await?,
+        })
+    }
+}
+
+/// Everything that a group writes. A row or pair that several of its uploads write is written once, as the last left it.
+#[derive(Default)]
+pub(super) struct Writes {
+    heads: (Vec<Uuid>, Vec<i64>, Vec<i64>),
+    writers: Writers,
+    entries: Entries,
+    refusals: (Vec<Uuid>, Vec<i64>, Vec<Uuid>, Vec<i64>, Vec<Uuid>),
+    rows: std::collections::BTreeMap<(Uuid, Vec<u8>, String), (i64, Bytes)>,
+    pairs: std::collections::BTreeMap<(Uuid, Uuid), Option<(Vec<u8>, String)>>,
+}
+
+#[derive(Default)]
+struct Writers {
+    space: Vec<Uuid>,
+    id: Vec<Uuid>,
+    user: Vec<Uuid>,
+    session: Vec<Uuid>,
+    address: Vec<String>,
+    user_agent: Vec<String>,
+    opened_us: Vec<i64>,
+}
+
+#[derive(Default)]
+struct Entries {
+    space: Vec<Uuid>,
+    seq: Vec<i64>,
+    id: Vec<Uuid>,
+    spelling: Vec<i32>,
+    writer: Vec<Uuid>,
+    user: Vec<Uuid>,
+    verdict: Vec<String>,
+    clamped: Vec<bool>,
+    time_us: Vec<i64>,
+    arrived_us: Vec<i64>,
+    content: Vec<Bytes>,
+}
+
+impl Writes {
+    /// Adds what an upload does. `states` are the stored forms of its rows.
+    pub(super) fn add(
+        &mut self,
+        upload: &Upload,
+        effects: &Effects,
+        states: Vec<Bytes>,
+        known: &KnownWriters,
+    ) {
+        let (space, origin) = (uuid(upload.space.id.0), &*upload.origin);
+        let (writer, user) = (uuid(origin.writer.0), uuid(origin.user));
+        if !known.contains(&(upload.space.id, origin.writer.0)) {
+            let writers = &mut self.writers;
+            writers.space.push(space);
+            writers.id.push(writer);
+            writers.user.push(user);
+            writers.session.push(uuid(origin.session));
+            writers.address.push(origin.address.clone());
+            writers.user_agent.push(origin.user_agent.clone());
+            writers.opened_us.push(origin.opened_us);
+        }
+        for record in &effects.log {
+            let entries = &mut self.entries;
+            entries.space.push(space);
+            entries.seq.push(record.seq.cast_signed());
+            entries.id.push(uuid(record.id.0));
+            entries.spelling.push(record.id_spelling.0.cast_signed());
+            entries.writer.push(writer);
+            entries.user.push(user);
+            entries.verdict.push(verdict::to_text(record.verdict).into_owned());
+            entries.clamped.push(record.clamped);
+            entries.time_us.push(record.time_us);
+            entries.arrived_us.push(record.arrived_us);
+            entries.content.push(record.raw.clone());
+            if is_refused(record.verdict) {
+                let (spaces, arrived, ids, seqs, users) = &mut self.refusals;
+                spaces.push(space);
+                arrived.push(record.arrived_us);
+                ids.push(uuid(record.id.0));
+                seqs.push(record.seq.cast_signed());
+                users.push(user);
+            }
+        }
+        for (write, state) in effects.rows.iter().zip(states) {
+            let row = &write.row;
+            let key = (space, key_bytes(&row.id.key), row.table.to_string());
+            self.rows.insert(key, (row.last_seq.cast_signed(), state));
+        }
+        for write in &effects.pairs {
+            let keeper =
+                write.keeper.as_ref().map(|keeper| (key_bytes(&keeper.key), keeper.table.to_string()));
+            self.pairs.insert((space, uuid(write.pair.0)), keeper);
+        }
+    }
+
+    /// The counters of the spaces as they are now.
+    pub(super) fn heads(&mut self, heads: impl Iterator<Item = (SpaceId, SpaceHead)>) {
+        for (space, head) in heads {
+            self.heads.0.push(uuid(space.0));
+            self.heads.1.push(head.seq.cast_signed());
+            self.heads.2.push(head.arrival_us);
+        }
+    }
+
+    /// Writes it, in one round trip.
+    pub(super) async fn store(self, connection: &Connection, inserts: &Inserts) -> Result<(), PgError> {
+        let (heads, writers, entries, refusals) = (&self.heads, &self.writers, &self.entries, &self.refusals);
+        let mut rows = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for ((space, key, name), (last_seq, state)) in self.rows {
+            rows.0.push(space);
+            rows.1.push(key);
+            rows.2.push(name);
+            rows.3.push(last_seq);
+            rows.4.push(state);
+        }
+        let mut pairs = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for ((space, pair), keeper) in self.pairs {
+            let (key, name) = keeper.unzip();
+            pairs.0.push(space);
+            pairs.1.push(pair);
+            pairs.2.push(key);
+            pairs.3.push(name);
+        }
+        let contents: Vec<&[u8]> = entries.content.iter().map(|content| &**content).collect();
+        let states: Vec<&[u8]> = rows.4.iter().map(|state| &**state).collect();
+        tokio::try_join!(
+            async {
+                write(connection, &inserts.head, heads.0.is_empty(), &[&heads.0, &heads.1, &heads.2]).await
+            },
+            async {
+                write(
+                    connection,
+                    &inserts.writer,
+                    writers.id.is_empty(),
+                    &[
+                        &writers.space,
+                        &writers.id,
+                        &writers.user,
+                        &writers.session,
+                        &writers.address,
+                        &writers.user_agent,
+                        &writers.opened_us,
+                    ],
+                )
+                .await
+            },
+            async {
+                write(
+                    connection,
+                    &inserts.entry,
+                    entries.id.is_empty(),
+                    &[
+                        &entries.space,
+                        &entries.seq,
+                        &entries.id,
+                        &entries.spelling,
+                        &entries.writer,
+                        &entries.user,
+                        &entries.verdict,
+                        &entries.clamped,
+                        &entries.time_us,
+                        &entries.arrived_us,
+                        &contents,
+                    ],
+                )
+                .await
+            },
+            async {
+                write(
+                    connection,
+                    &inserts.refusal,
+                    refusals.0.is_empty(),
+                    &[&refusals.0, &refusals.1, &refusals.2, &refusals.3, &refusals.4],
+                )
+                .await
+            },
+            async {
+                write(
+                    connection,
+                    &inserts.row,
+                    rows.0.is_empty(),
+                    &[&rows.0, &rows.1, &rows.2, &rows.3, &states],
+                )
+                .await
+            },
+            async {
+                write(
+                    connection,
+                    &inserts.pair,
+                    pairs.0.is_empty(),
+                    &[&pairs.0, &pairs.1, &pairs.2, &pairs.3],
+                )
+                .await
+            },
+        )?;
+        Ok(())
+    }
+}
+
+async fn write(
+    connection: &Connection,
+    statement: &Statement,
+    nothing: bool,
+    params: Params<'_>,
+) -> Result<(), PgError> {
+    if !nothing {
+        connection.execute(statement, params).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! The PostgreSQL backend: the conformance suite of spaces, and what is particular to a server.
+
+use std::sync::Arc;
+
+use lattice_store::conformance::{self, RecordingSink};
+use lattice_store::postgres::{OpenError, PostgresOptions, PostgresStore};
+use lattice_store::spaces::SpaceStore;
+use lattice_store::time::{SystemClock, SystemRandom};
+use lattice_testkit::Database;
+
+async fn open(url: &str, sink: &Arc<RecordingSink>) -> Result<PostgresStore, OpenError> {
+    let options = PostgresOptions { max_start_wait: std::time::Duration::ZERO, ..PostgresOptions::default() };
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    PostgresStore::open(url, options, Arc::clone(sink) as _, clock, random).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_passes_the_conformance_suite_of_spaces() {
+    let database = Database::create();
+    let sink = Arc::new(RecordingSink::default());
+    let store = open(&database.url(), &sink).await.expect("it opens");
+    conformance::spaces(Arc::new(store.clone()), &sink).await;
+    store.close().await;
+    conformance::closed(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_passes_with_one_space_in_each_transaction_as_well() {
+    let database = Database::create();
+    let sink = Arc::new(RecordingSink::default());
+    let options =
+        PostgresOptions { max_group_spaces: 1, writers: 2, connections: 2, ..PostgresOptions::default() };
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let store = PostgresStore::open(&database.url(), options, Arc::clone(&sink) as _, clock, random).await;
+    let store = store.expect("it opens");
+    conformance::spaces(Arc::new(store.clone()), &sink).await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_share_a_database_and_its_secret() {
+    let database = Database::create();
+    let (sinks, url) = ([Arc::new(RecordingSink::default()), Arc::default()], database.url());
+    // Together, as after a deployment: one migrates, the other waits for it.
+    let (first, second) = tokio::join!(open(&url, &sinks[0]), open(&url, &sinks[1]));
+    let (first, second) = (first.expect("it opens"), second.expect("it opens"));
+    assert_eq!(first.mint_key().0, second.mint_key().0);
+    let space = first.private_space([1; 16]).await.expect("a space");
+    assert_eq!(second.private_space([1; 16]).await.expect("a space").id, space.id);
+    first.close().await;
+    second.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_that_are_not_ours_are_refused() {
+    let sink = Arc::new(RecordingSink::default());
+    let foreign = Database::create();
+    foreign.execute("CREATE TABLE theirs (x int)");
+    assert!(matches!(open(&foreign.url(), &sink).await, Err(OpenError::Foreign(_))), "another program's");
+
+    let newer = Database::create();
+    open(&newer.url(), &sink).await.expect("it opens").close().await;
+    newer.execute(
+        "INSERT INTO refinery_schema_history (version, name, applied_on, checksum)
+         SELECT 9999, 'future', applied_on, '1' FROM refinery_schema_history LIMIT 1",
+    );
+    assert!(matches!(open(&newer.url(), &sink).await, Err(OpenError::Newer(_))), "a newer version's");
+
+    let url = newer.url().replace("lattice_test_", "no_such_");
+    assert!(matches!(open(&url, &sink).await, Err(OpenError::Unreachable { .. })), "not there");
+    assert!(matches!(open("postgres://:5432:x", &sink).await, Err(OpenError::Address(_))), "no address");
+}
