@@ -386,21 +386,11 @@ async fn start(
     };
     let head = state.store.head(space).await?.seq;
     let nonce = nonce(state);
-    let resume = |remembered: &[Shown]| {
-        let view = Arc::clone(&view);
-        Resume { minter: &space.minter, head, view, user: user.0, remembered, nonce }.start(checkpoint)
-    };
-    // Nearly all connections: an own space, all of it, from where it was left.
-    if access.kind == SpaceKind::Private && !view.is_restricted() {
-        let everything = [Shown { view: Arc::new(View::everything()), until: head }];
-        let (start, lost) = resume(&everything);
-        if !lost && checkpoint != Checkpoint::Lost {
-            return Ok((start, None));
-        }
-    }
-    let shown = remembered(state, access, user, head).await?;
+    // Also in an own space that is shown as a whole: it may have had a policy, or filters, before.
+    let remembered = remembered(state, access, user, head).await?;
     remember(state, access, user, &view).await?;
-    let (start, lost) = resume(&shown);
+    let resume = Resume { minter: &space.minter, head, view, user: user.0, remembered: &remembered, nonce };
+    let (start, lost) = resume.start(checkpoint);
     Ok((start, text.filter(|_| lost)))
 }
 
