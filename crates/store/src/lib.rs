@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod conformance;
+pub mod copy;
 pub mod directory;
 pub mod error;
 pub mod postgres;

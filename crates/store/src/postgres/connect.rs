@@ -14,6 +14,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::OpenError;
 
+/// What sessions of servers call themselves.
+pub(super) const SERVER_NAME: &str = "lattice-server";
+/// What sessions of a copy call themselves.
+const COPY_NAME: &str = "lattice-server copy";
 /// How long a connection may take to be made, and a caller to get one.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How long a statement may run before the server cancels it.
@@ -25,9 +29,10 @@ const IDLE_IN_TRANSACTION_TIMEOUT_MS: u32 = 20_000;
 
 /// What every session is set to. Everything is found by key, so joins look up: without statistics, as in a young database,
 /// the planner would rather read whole tables.
-fn session_settings() -> String {
+fn session_settings(for_copy: bool) -> String {
+    let name = if for_copy { COPY_NAME } else { SERVER_NAME };
     format!(
-        "SET application_name = 'lattice-server'; SET statement_timeout = {STATEMENT_TIMEOUT_MS};
+        "SET application_name = '{name}'; SET statement_timeout = {STATEMENT_TIMEOUT_MS};
          SET lock_timeout = {LOCK_TIMEOUT_MS};
          SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_TIMEOUT_MS};
          SET default_transaction_isolation = 'read committed'; SET synchronous_commit = 'on'; SET jit = off;
@@ -78,13 +83,13 @@ impl Target {
     }
 
     /// A pool of at most `size` connections.
-    pub(super) fn pool(&self, size: usize) -> Result<Pool, OpenError> {
+    pub(super) fn pool(&self, size: usize, for_copy: bool) -> Result<Pool, OpenError> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = match &self.tls {
             Some(tls) => Manager::from_config(self.config.clone(), tls.clone(), recycling),
             None => Manager::from_config(self.config.clone(), NoTls, recycling),
         };
-        let settings: Arc<str> = session_settings().into();
+        let settings: Arc<str> = session_settings(for_copy).into();
         let set_up = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
             let settings = Arc::clone(&settings);
             Box::pin(async move { client.batch_execute(&settings).await.map_err(HookError::Backend) })

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_engine::{Batch, Context, Effects, Needs, Role, SpaceId, Verdict};
+use lattice_engine::{Batch, Context, Effects, Needs, Role, SpaceId};
 use tokio_postgres::Statement;
 use uuid::Uuid;
 
@@ -189,9 +189,4 @@ fn read_access(row: &tokio_postgres::Row) -> Result<Option<(Asker, AccessRecord)
         private: row.try_get(2)?,
     };
     Ok(Some((key, record)))
-}
-
-/// Whether an upload left a refusal, for the inbox.
-pub(super) fn is_refused(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::Rejected(_))
 }

@@ -4,6 +4,7 @@
 //! anybody may do in it, takes it first, and reads after that.
 
 mod connect;
+mod copy;
 mod error;
 mod group;
 mod overlay;
@@ -52,6 +53,8 @@ pub struct PostgresOptions {
     pub max_start_wait: Duration,
     /// Certificate authorities of the database, as a PEM file; the system's when none is given.
     pub tls_ca: Option<PathBuf>,
+    /// It is opened to be copied from or to: no server may use it meanwhile, and it may be unfinished.
+    pub for_copy: bool,
 }
 
 impl Default for PostgresOptions {
@@ -64,6 +67,7 @@ impl Default for PostgresOptions {
             max_group_spaces: 64,
             max_start_wait: Duration::from_secs(60),
             tls_ca: None,
+            for_copy: false,
         }
     }
 }
@@ -92,6 +96,12 @@ pub enum OpenError {
     /// A newer version wrote it.
     #[error("the database ({0}) was written by a newer version of Lattice Server")]
     Newer(String),
+    /// A copy to it was not finished.
+    #[error("the copy to the database ({0}) was not finished; start it again, it goes on where it was")]
+    Unfinished(String),
+    /// It is to be copied, and a server uses it.
+    #[error("a server uses the database ({0}); stop it before it is copied")]
+    InUse(String),
     /// The database failed.
     #[error("the database failed: {0}")]
     Failed(StoreError),
@@ -149,12 +159,12 @@ impl PostgresStore {
     ) -> Result<Self, OpenError> {
         let target = Target::parse(url, options.tls_ca.as_deref())?;
         let shown = target.shown();
-        let pool = target.pool(options.connections)?;
+        let pool = target.pool(options.connections, options.for_copy)?;
         schema::wait_for(&pool, &shown, options.max_start_wait).await?;
-        let identity = schema::prepare(&pool, &shown, &*random).await?;
+        let identity = schema::prepare(&pool, &shown, options.for_copy, &*random).await?;
         let version = Arc::new(Version::default());
         let queue = Arc::new(Queue::new(options.max_group_spaces));
-        let writer_pool = target.pool(options.writers)?;
+        let writer_pool = target.pool(options.writers, options.for_copy)?;
         let writers = (0..options.writers.max(1)).map(|_| {
             let worker = worker::Worker {
                 queue: Arc::clone(&queue),

@@ -7,9 +7,10 @@ use lattice_engine::MintKey;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
+use super::connect::SERVER_NAME;
 use super::error::PgError;
 use super::transaction::{Connection, Held};
-use super::{Identity, OpenError};
+use super::{Identity, OpenError, copy};
 use crate::StoreError;
 use crate::time::Random;
 
@@ -68,7 +69,12 @@ fn is_worth_waiting(error: &PgError) -> bool {
 }
 
 /// Brings the schema up to date and reads, or makes, the database's secrets.
-pub(super) async fn prepare(pool: &Pool, shown: &str, random: &dyn Random) -> Result<Identity, OpenError> {
+pub(super) async fn prepare(
+    pool: &Pool,
+    shown: &str,
+    for_copy: bool,
+    random: &dyn Random,
+) -> Result<Identity, OpenError> {
     let failed = |error: PgError| OpenError::Failed(error.into_store());
     let mut object = pool.get().await.map_err(|error| failed(error.into()))?;
     // Another instance may be migrating for longer than a statement may take.
@@ -83,6 +89,7 @@ pub(super) async fn prepare(pool: &Pool, shown: &str, random: &dyn Random) -> Re
         refinery::error::Kind::DivergentVersion(..) => OpenError::Foreign(shown.to_owned()),
         _ => OpenError::Failed(StoreError::Database(error.to_string())),
     })?;
+    check_copy(&object, shown, for_copy).await?;
     let mut fresh = [0_u8; 16];
     random.fill(&mut fresh);
     let key = meta(&object, "mint_key", &fresh).await.map_err(failed)?;
@@ -108,6 +115,20 @@ async fn refuse_foreign(connection: &Connection, shown: &str) -> Result<(), Open
         .map_err(|error| OpenError::Failed(PgError::from(error).into_store()))?;
     let (tables, ours): (i64, bool) = (row.get(0), row.get(1));
     if tables > 0 && !ours { Err(OpenError::Foreign(shown.to_owned())) } else { Ok(()) }
+}
+
+/// A server does not open what is unfinished, and a copy does not open what a server uses.
+async fn check_copy(connection: &Connection, shown: &str, for_copy: bool) -> Result<(), OpenError> {
+    let sql = "SELECT to_regclass($1) IS NOT NULL,
+                      EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = $2)";
+    let row = connection.query_one(sql, &[&copy::UNFINISHED, &SERVER_NAME]).await;
+    let row = row.map_err(|error| OpenError::Failed(PgError::from(error).into_store()))?;
+    let (unfinished, in_use): (bool, bool) = (row.get(0), row.get(1));
+    match for_copy {
+        false if unfinished => Err(OpenError::Unfinished(shown.to_owned())),
+        true if in_use => Err(OpenError::InUse(shown.to_owned())),
+        _ => Ok(()),
+    }
 }
 
 async fn meta(connection: &Connection, key: &str, fresh: &[u8]) -> Result<Vec<u8>, PgError> {

@@ -183,7 +183,7 @@ fn put_pair(overlay: &mut Overlay, row: &Row) -> Result<(), PgError> {
 }
 
 /// The live row of a pair, from its key and its table.
-fn keeper(row: &Row, at: usize) -> Result<Option<RowRef>, PgError> {
+pub(super) fn keeper(row: &Row, at: usize) -> Result<Option<RowRef>, PgError> {
     let (key, name): (Option<Vec<u8>>, Option<String>) = (row.try_get(at)?, row.try_get(at + 1)?);
     let (Some(key), Some(name)) = (key, name) else { return Ok(None) };
     let key = key_from_bytes(&key).ok_or_else(|| corrupt("pair", "key", &name))?;

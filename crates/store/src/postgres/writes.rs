@@ -1,15 +1,15 @@
 //! What a group writes, as columns: one statement for each table, whatever spaces it concerns.
 
 use bytes::Bytes;
-use lattice_engine::{Effects, SpaceHead, SpaceId};
+use lattice_engine::{Effects, LogRecord, PairWrite, Row, SpaceHead, SpaceId, Verdict, WriterId};
 use tokio_postgres::Statement;
 use uuid::Uuid;
 
 use super::error::PgError;
-use super::group::{KnownWriters, is_refused};
+use super::group::KnownWriters;
 use super::transaction::{Connection, Params};
 use super::values::uuid;
-use crate::spaces::Upload;
+use crate::spaces::{Origin, Upload};
 use crate::stored::keys::key_bytes;
 use crate::stored::verdict;
 
@@ -99,50 +99,68 @@ impl Writes {
         states: Vec<Bytes>,
         known: &KnownWriters,
     ) {
-        let (space, origin) = (uuid(upload.space.id.0), &*upload.origin);
-        let (writer, user) = (uuid(origin.writer.0), uuid(origin.user));
-        if !known.contains(&(upload.space.id, origin.writer.0)) {
-            let writers = &mut self.writers;
-            writers.space.push(space);
-            writers.id.push(writer);
-            writers.user.push(user);
-            writers.session.push(uuid(origin.session));
-            writers.address.push(origin.address.clone());
-            writers.user_agent.push(origin.user_agent.clone());
-            writers.opened_us.push(origin.opened_us);
+        let (space, origin) = (upload.space.id, &*upload.origin);
+        if !known.contains(&(space, origin.writer.0)) {
+            self.writer(space, origin);
         }
         for record in &effects.log {
-            let entries = &mut self.entries;
-            entries.space.push(space);
-            entries.seq.push(record.seq.cast_signed());
-            entries.id.push(uuid(record.id.0));
-            entries.spelling.push(record.id_spelling.0.cast_signed());
-            entries.writer.push(writer);
-            entries.user.push(user);
-            entries.verdict.push(verdict::to_text(record.verdict).into_owned());
-            entries.clamped.push(record.clamped);
-            entries.time_us.push(record.time_us);
-            entries.arrived_us.push(record.arrived_us);
-            entries.content.push(record.raw.clone());
-            if is_refused(record.verdict) {
-                let (spaces, arrived, ids, seqs, users) = &mut self.refusals;
-                spaces.push(space);
-                arrived.push(record.arrived_us);
-                ids.push(uuid(record.id.0));
-                seqs.push(record.seq.cast_signed());
-                users.push(user);
-            }
+            self.line(space, origin.writer, origin.user, record);
         }
         for (write, state) in effects.rows.iter().zip(states) {
-            let row = &write.row;
-            let key = (space, key_bytes(&row.id.key), row.table.to_string());
-            self.rows.insert(key, (row.last_seq.cast_signed(), state));
+            self.row(space, &write.row, state);
         }
         for write in &effects.pairs {
-            let keeper =
-                write.keeper.as_ref().map(|keeper| (key_bytes(&keeper.key), keeper.table.to_string()));
-            self.pairs.insert((space, uuid(write.pair.0)), keeper);
+            self.pair(space, write);
         }
+    }
+
+    /// Adds who stands behind a writer.
+    pub(super) fn writer(&mut self, space: SpaceId, origin: &Origin) {
+        let writers = &mut self.writers;
+        writers.space.push(uuid(space.0));
+        writers.id.push(uuid(origin.writer.0));
+        writers.user.push(uuid(origin.user));
+        writers.session.push(uuid(origin.session));
+        writers.address.push(origin.address.clone());
+        writers.user_agent.push(origin.user_agent.clone());
+        writers.opened_us.push(origin.opened_us);
+    }
+
+    /// Adds a line of the audit log, and of the inbox if it is a refusal.
+    pub(super) fn line(&mut self, space: SpaceId, writer: WriterId, user: [u8; 16], record: &LogRecord) {
+        let (space, user) = (uuid(space.0), uuid(user));
+        let entries = &mut self.entries;
+        entries.space.push(space);
+        entries.seq.push(record.seq.cast_signed());
+        entries.id.push(uuid(record.id.0));
+        entries.spelling.push(record.id_spelling.0.cast_signed());
+        entries.writer.push(uuid(writer.0));
+        entries.user.push(user);
+        entries.verdict.push(verdict::to_text(record.verdict).into_owned());
+        entries.clamped.push(record.clamped);
+        entries.time_us.push(record.time_us);
+        entries.arrived_us.push(record.arrived_us);
+        entries.content.push(record.raw.clone());
+        if matches!(record.verdict, Verdict::Rejected(_)) {
+            let (spaces, arrived, ids, seqs, users) = &mut self.refusals;
+            spaces.push(space);
+            arrived.push(record.arrived_us);
+            ids.push(uuid(record.id.0));
+            seqs.push(record.seq.cast_signed());
+            users.push(user);
+        }
+    }
+
+    /// Adds a row with its stored form.
+    pub(super) fn row(&mut self, space: SpaceId, row: &Row, state: Bytes) {
+        let key = (uuid(space.0), key_bytes(&row.id.key), row.table.to_string());
+        self.rows.insert(key, (row.last_seq.cast_signed(), state));
+    }
+
+    /// Adds a pair.
+    pub(super) fn pair(&mut self, space: SpaceId, write: &PairWrite) {
+        let keeper = write.keeper.as_ref().map(|keeper| (key_bytes(&keeper.key), keeper.table.to_string()));
+        self.pairs.insert((uuid(space.0), uuid(write.pair.0)), keeper);
     }
 
     /// The counters of the spaces as they are now.

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lattice_engine::mutation::Mutation;
-use lattice_engine::{Batch, Context, Effects, SpaceHead, Verdict};
+use lattice_engine::{Batch, Context, Effects, RowWrite, SpaceHead, Verdict, WriterId};
 use rusqlite::Connection;
 
 use super::recent::{BlockNo, Recent, RecentLimits, View};
 use super::settle::Settler;
 use super::{directory, log, spaces};
 use crate::StoreError;
+use crate::copy::Part;
 use crate::directory::AccessRecord;
 use crate::spaces::Upload;
 
@@ -214,6 +215,71 @@ impl Group {
                 Err(error)
             }
         }
+    }
+
+    /// Takes a part of a space as another database had it. When it fails, nothing of it is left in memory; what was written
+    /// is the caller's to take back.
+    pub(super) fn import(
+        &mut self,
+        connection: &Connection,
+        space: u32,
+        part: Part,
+    ) -> Result<(), StoreError> {
+        let (last_block, head) = (self.last_block, self.heads.changed.get(&space).copied());
+        let imported = self.import_all(connection, space, part);
+        if imported.is_err() {
+            self.recent.take_back(last_block + 1);
+            self.last_block = last_block;
+            self.heads.changed.remove(&space);
+            self.heads.changed.extend(head.map(|head| (space, head)));
+        }
+        imported
+    }
+
+    fn import_all(&mut self, connection: &Connection, space: u32, part: Part) -> Result<(), StoreError> {
+        for origin in &part.origins {
+            spaces::store_writer(connection, origin)?;
+        }
+        let recent = self.recent.staged();
+        let mut before = self.heads.get(connection, &recent, space)?;
+        // A block has one writer.
+        for lines in part.lines.chunk_by(|one, next| one.writer == next.writer) {
+            let Some(last) = lines.last() else { continue };
+            let effects = Effects {
+                before: before.seq,
+                head: SpaceHead { seq: last.record.seq, arrival_us: last.record.arrived_us },
+                log: lines.iter().map(|line| line.record.clone()).collect(),
+                ..Effects::default()
+            };
+            directory::refusals::store(connection, space, last.writer, &effects.log)?;
+            before = effects.head;
+            self.import_effects(connection, space, last.writer, &effects)?;
+        }
+        if !part.rows.is_empty() || !part.pairs.is_empty() {
+            let rows = part.rows.into_iter().map(|row| RowWrite { stored_at: None, row });
+            let effects = Effects {
+                before: before.seq,
+                head: part.head,
+                rows: rows.collect(),
+                pairs: part.pairs,
+                ..Effects::default()
+            };
+            self.import_effects(connection, space, WriterId([0; 16]), &effects)?;
+        }
+        Ok(())
+    }
+
+    fn import_effects(
+        &mut self,
+        connection: &Connection,
+        space: u32,
+        writer: WriterId,
+        effects: &Effects,
+    ) -> Result<(), StoreError> {
+        let addition = log::Addition::new(space, writer, effects);
+        self.last_block = addition.append(connection, &self.recent, self.last_block, effects)?;
+        self.heads.changed.insert(space, effects.head);
+        Ok(())
     }
 
     /// What an upload does. Nothing is written here.

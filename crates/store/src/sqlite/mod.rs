@@ -3,6 +3,7 @@
 mod accounts;
 mod audit;
 mod block;
+mod copy;
 pub mod directory;
 mod group;
 mod keys;
@@ -52,6 +53,8 @@ pub struct SqliteOptions {
     pub new_space_rules: Rules,
     /// How much is kept in memory before it is settled.
     pub recent: RecentLimits,
+    /// It is opened to be copied to, and may be unfinished.
+    pub for_copy: bool,
 }
 
 impl Default for SqliteOptions {
@@ -61,6 +64,7 @@ impl Default for SqliteOptions {
             readers: 4,
             new_space_rules: Rules::default(),
             recent: RecentLimits::default(),
+            for_copy: false,
         }
     }
 }
@@ -103,6 +107,9 @@ impl SqliteStore {
         let lock = open::lock(path)?;
         let mut connection = open_connection(path)?;
         let identity = prepare(&mut connection, &*random)?;
+        if !options.for_copy && copy::is_unfinished(&connection)? {
+            return Err(OpenError::Unfinished(path.display().to_string()));
+        }
         let group = Group::open(&connection, options.max_skew_us, options.recent)?;
         let readers = Readers::open(path, options.readers.max(1), Arc::clone(group.recent()))?;
         let (jobs, waiting) = mpsc::channel(MAX_WAITING_JOBS);

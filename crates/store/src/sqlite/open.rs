@@ -46,6 +46,9 @@ pub enum OpenError {
         "the database {0} was written by a newer version of lattice-server; run that version, or restore a backup"
     )]
     Newer(String),
+    /// A copy to it was not finished.
+    #[error("the copy to the database {0} was not finished; start it again, it goes on where it was")]
+    Unfinished(String),
     /// It failed.
     #[error("the database failed while it was opened: {0}")]
     Failed(#[from] StoreError),

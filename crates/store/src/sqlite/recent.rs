@@ -395,6 +395,21 @@ impl View {
         self.find(space, |items| items.pairs.get(&pair)?.at(self.upto).cloned())
     }
 
+    /// All pairs of a space that are in memory.
+    pub(super) fn pairs(&self, space: u32) -> BTreeMap<PairKey, Option<RowRef>> {
+        let mut found = BTreeMap::new();
+        // Newer generations come later.
+        for generation in &self.generations {
+            let inner = generation.read();
+            let Some(items) = inner.spaces.get(&space) else { continue };
+            let seen = |(pair, versions): (&PairKey, &Versions<Option<RowRef>>)| {
+                Some((*pair, versions.at(self.upto)?.clone()))
+            };
+            found.extend(items.pairs.iter().filter_map(seen));
+        }
+        found
+    }
+
     /// Blocks with audit lines after a seq, each with its last line; at most so many from each generation.
     pub(super) fn blocks(&self, space: u32, after: Seq, most: usize) -> Vec<(Seq, BlockNo)> {
         let mut found = Vec::new();
