@@ -1,6 +1,6 @@
 //! Checksums of what two databases hold, which are equal exactly if it is.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use lattice_engine::{PairWrite, Row, SpaceId};
 use sha2::{Digest, Sha256};
@@ -46,14 +46,13 @@ pub(super) async fn section(
 pub(super) async fn space(source: &dyn CopySource, space: SpaceId) -> Result<Checksum, StoreError> {
     let mut hash = Sha256::new();
     hash.update(source.space_head(space).await?.seq.to_le_bytes());
-    let (mut after, mut origins) = (0, BTreeMap::new());
+    let (mut after, mut origins) = (0, BTreeSet::new());
     loop {
         let lines = source.lines(space, after, PAGE).await?;
         for line in &lines {
             put_line(&mut hash, line);
-            if !origins.contains_key(&line.writer) {
+            if origins.insert(line.writer) {
                 let origin = source.origin(space, line.writer).await?;
-                origins.insert(line.writer, ());
                 put_origin(&mut hash, origin.as_ref());
             }
         }

@@ -1,6 +1,7 @@
 //! The copy itself: sections, then spaces, each verified; what was done before is not done again.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use lattice_engine::{SpaceHead, SpaceId, WriterId};
@@ -137,7 +138,7 @@ async fn copy_space(
     let head = source.space_head(space).await.map_err(CopyError::Source)?;
     // The head that an earlier copy left says up to where it has come with the lines.
     let mut after = target.space_head(space).await.map_err(CopyError::Target)?.seq;
-    let mut origins: HashMap<WriterId, Arc<Origin>> = HashMap::new();
+    let mut origins: HashMap<WriterId, Option<Arc<Origin>>> = HashMap::new();
     loop {
         let lines = source.lines(space, after, PAGE).await.map_err(CopyError::Source)?;
         let Some(last) = lines.last() else { break };
@@ -145,13 +146,14 @@ async fn copy_space(
             (lines.len(), SpaceHead { seq: last.record.seq, arrival_us: last.record.arrived_us });
         let mut known = Vec::new();
         for line in &lines {
-            if !origins.contains_key(&line.writer) {
-                let found = source.origin(space, line.writer).await.map_err(CopyError::Source)?;
-                if let Some(origin) = found {
-                    origins.insert(line.writer, Arc::new(origin));
+            let origin = match origins.entry(line.writer) {
+                Entry::Occupied(held) => held.into_mut(),
+                Entry::Vacant(place) => {
+                    let found = source.origin(space, line.writer).await.map_err(CopyError::Source)?;
+                    place.insert(found.map(Arc::new))
                 }
-            }
-            known.extend(origins.get(&line.writer).cloned());
+            };
+            known.extend(origin.clone());
         }
         let part = Part { lines, origins: known, rows: Vec::new(), pairs: Vec::new(), head: end };
         target.put_part(space, part).await.map_err(CopyError::Target)?;

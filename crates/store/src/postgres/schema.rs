@@ -15,13 +15,12 @@ use crate::StoreError;
 use crate::time::Random;
 
 /// Held by whoever migrates, so that instances that start together do not both do so.
-const MIGRATION_LOCK: i64 = 0x6c61_7474_6963_65;
+const MIGRATION_LOCK: i64 = 0x006c_6174_7469_6365;
 /// Between two tries to reach a database that is not there yet.
 const WAIT_PAUSE: Duration = Duration::from_millis(500);
 /// How often it is said that the database is waited for.
 const WAIT_REPORT: Duration = Duration::from_secs(5);
 
-#[expect(clippy::needless_pass_by_value, reason = "generated")]
 mod migrations {
     refinery::embed_migrations!("src/postgres/migrations");
 }

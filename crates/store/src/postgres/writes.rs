@@ -1,5 +1,7 @@
 //! What a group writes, as columns: one statement for each table, whatever spaces it concerns.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use lattice_engine::{Effects, LogRecord, PairWrite, Row, SpaceHead, SpaceId, Verdict, WriterId};
 use tokio_postgres::Statement;
@@ -59,9 +61,24 @@ pub(super) struct Writes {
     heads: (Vec<Uuid>, Vec<i64>, Vec<i64>),
     writers: Writers,
     entries: Entries,
-    refusals: (Vec<Uuid>, Vec<i64>, Vec<Uuid>, Vec<i64>, Vec<Uuid>),
-    rows: std::collections::BTreeMap<(Uuid, Vec<u8>, String), (i64, Bytes)>,
-    pairs: std::collections::BTreeMap<(Uuid, Uuid), Option<(Vec<u8>, String)>>,
+    refusals: Refusals,
+    rows: BTreeMap<RowPlace, (i64, Bytes)>,
+    pairs: BTreeMap<(Uuid, Uuid), Option<Keeper>>,
+}
+
+/// Key and table of the live row of a pair.
+type Keeper = (Vec<u8>, String);
+
+/// Space, key and table of a row.
+type RowPlace = (Uuid, Vec<u8>, String);
+
+#[derive(Default)]
+struct Refusals {
+    space: Vec<Uuid>,
+    arrived_us: Vec<i64>,
+    id: Vec<Uuid>,
+    seq: Vec<i64>,
+    user: Vec<Uuid>,
 }
 
 #[derive(Default)]
@@ -142,12 +159,12 @@ impl Writes {
         entries.arrived_us.push(record.arrived_us);
         entries.content.push(record.raw.clone());
         if matches!(record.verdict, Verdict::Rejected(_)) {
-            let (spaces, arrived, ids, seqs, users) = &mut self.refusals;
-            spaces.push(space);
-            arrived.push(record.arrived_us);
-            ids.push(uuid(record.id.0));
-            seqs.push(record.seq.cast_signed());
-            users.push(user);
+            let refusals = &mut self.refusals;
+            refusals.space.push(space);
+            refusals.arrived_us.push(record.arrived_us);
+            refusals.id.push(uuid(record.id.0));
+            refusals.seq.push(record.seq.cast_signed());
+            refusals.user.push(user);
         }
     }
 
@@ -239,8 +256,8 @@ impl Writes {
                 write(
                     connection,
                     &inserts.refusal,
-                    refusals.0.is_empty(),
-                    &[&refusals.0, &refusals.1, &refusals.2, &refusals.3, &refusals.4],
+                    refusals.id.is_empty(),
+                    &[&refusals.space, &refusals.arrived_us, &refusals.id, &refusals.seq, &refusals.user],
                 )
                 .await
             },
