@@ -94,6 +94,8 @@ codes! {
     SpaceArchived = "space_archived",
     /// The change was refused when it was received first; what refused it may have changed since, its fate has not.
     RefusedBefore = "refused_before",
+    /// The server has too much to do; the client is told when to come again.
+    Overloaded = "overloaded",
     /// The server failed; the change was not stored and may be sent again.
     Internal = "internal",
 }

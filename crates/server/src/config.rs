@@ -43,6 +43,13 @@ pub struct Config {
     /// Connections that may be open at the same time.
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000)]
     pub max_connections: usize,
+    /// Handshakes and requests of the sync API that may ask the database at the same time; more wait in line, and are sent
+    /// away with 503 when it is full or too slow.
+    #[arg(long, env = "MAX_HANDSHAKES", default_value_t = 32)]
+    pub max_handshakes: usize,
+    /// Pages that may be read for clients at the same time; a client that waits too long is closed with 1013.
+    #[arg(long, env = "MAX_PAGES", default_value_t = 16)]
+    pub max_pages: usize,
     /// Silence after which a client is pinged, in seconds.
     #[arg(long, env = "PING_SECONDS", default_value_t = 30)]
     pub ping_seconds: u64,
@@ -80,6 +87,10 @@ impl Config {
             format!("MAX_UPLOAD_MIB is {}; it must be 1 to 4096", self.max_upload_mib)
         } else if self.max_connections == 0 || self.max_connections > 1_000_000 {
             format!("MAX_CONNECTIONS is {}; it must be 1 to 1000000", self.max_connections)
+        } else if !(1..=10_000).contains(&self.max_handshakes) {
+            format!("MAX_HANDSHAKES is {}; it must be 1 to 10000", self.max_handshakes)
+        } else if !(1..=10_000).contains(&self.max_pages) {
+            format!("MAX_PAGES is {}; it must be 1 to 10000", self.max_pages)
         } else if !(1..=600).contains(&self.ping_seconds) {
             format!("PING_SECONDS is {}; it must be 1 to 600", self.ping_seconds)
         } else if self.jwt_secret_previous.is_some() && self.jwt_secret.is_none() {

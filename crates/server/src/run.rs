@@ -18,6 +18,7 @@ use utoipa_axum::routes;
 use crate::config::{Config, ConfigError};
 use crate::hub::Hub;
 use crate::spaces::{AccessHints, Spaces};
+use crate::sync::admission::Admission;
 use crate::sync::{SyncLimits, SyncState, changes, handshake};
 use crate::{http, net};
 
@@ -185,6 +186,7 @@ impl Server {
             tracker: tracker.clone(),
             deflate: yawc::DeflatePool::new(DEFLATE_POOL),
             upload_kib: Arc::new(Semaphore::new(max_upload_kib as usize)),
+            admission: Arc::new(Admission::new(config.max_handshakes, config.max_pages, Arc::clone(&random))),
             limits: Arc::new(SyncLimits {
                 max_frame_bytes: config.max_frame_bytes,
                 ping_interval: config.ping_interval(),

@@ -1,5 +1,6 @@
 //! Sync: sockets of both dialects, and the JSON dialect over HTTP.
 
+pub mod admission;
 mod answer;
 pub mod changes;
 pub mod handshake;
@@ -22,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::hub::Hub;
+
+use admission::Admission;
 
 /// What sync sockets share.
 #[derive(Clone)]
@@ -48,6 +51,8 @@ pub struct SyncState {
     pub deflate: yawc::DeflatePool,
     /// What is left of [`SyncLimits::max_upload_kib`].
     pub upload_kib: Arc<Semaphore>,
+    /// Turns at the database.
+    pub admission: Arc<Admission>,
     /// Limits of sockets.
     pub limits: Arc<SyncLimits>,
 }

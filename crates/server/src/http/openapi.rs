@@ -30,8 +30,13 @@ pub(super) const PAGE: Codes = &[(400, "bad_query")];
 /// Of a space that one may not see.
 pub(crate) const SPACE: Codes = &[(404, "space_not_found")];
 /// Of whoever syncs.
-pub(crate) const SYNC: Codes =
-    &[(400, "bad_frame"), (400, "bad_schema_version"), (409, "schema_version"), (503, "access_changed")];
+pub(crate) const SYNC: Codes = &[
+    (400, "bad_frame"),
+    (400, "bad_schema_version"),
+    (409, "schema_version"),
+    (503, "access_changed"),
+    (503, "overloaded"),
+];
 /// Of what only the owner of a space with members may do.
 pub(super) const OWNER: Codes = &[(404, "space_not_found"), (403, "forbidden"), (409, "private_space")];
 

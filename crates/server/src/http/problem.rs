@@ -73,8 +73,18 @@ impl Problem {
     /// The request cannot be served right now.
     #[must_use]
     pub fn unavailable(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::unavailable_for(code, detail, RETRY_AFTER_S)
+    }
+
+    /// The request cannot be served for so many seconds.
+    #[must_use]
+    pub fn unavailable_for(
+        code: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+        retry_after_s: u32,
+    ) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
-        Self { retry_after_s: Some(RETRY_AFTER_S), ..problem }
+        Self { retry_after_s: Some(retry_after_s), ..problem }
     }
 
     /// The status of the response.
@@ -149,6 +159,13 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Busy => Self::unavailable("busy", "The server is busy; try again shortly."),
             StoreError::Closed => Self::unavailable("closing", "The server is closing; try again shortly."),
+            StoreError::Unavailable(_) => {
+                tracing::error!(error = &error as &dyn Error, "a request failed");
+                Self::unavailable(
+                    "database_unavailable",
+                    "The database cannot be reached; try again shortly.",
+                )
+            }
             error => {
                 tracing::error!(error = &error as &dyn Error, "a request failed");
                 Self::internal()

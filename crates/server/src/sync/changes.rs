@@ -50,7 +50,10 @@ pub(crate) async fn upload_changes(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let token = bearer::header_token(&parts.headers).ok_or_else(Problem::no_token)?;
+    let turn = state.admission.handshake().await?;
     let identity = state.auth.authenticate(&token).await?;
+    // Not while the body is on its way: that is the client's time.
+    drop(turn);
     let schema_version = schema_version(&parts.headers, &parts.uri)?;
     let body =
         axum::body::to_bytes(body, state.limits.max_frame_bytes).await.map_err(|_| too_large(&state))?;
@@ -60,7 +63,9 @@ pub(crate) async fn upload_changes(
 
     let origin = origin_of(&state, &identity, &parts.extensions, &parts.headers);
     let ask = Ask { selector: seat::selector(upload.space), filter: None, schema_version, plain: true };
+    let turn = state.admission.handshake().await?;
     let (mut seat, _) = Seat::open(&state, origin, ask, seat::Came::New).await?;
+    drop(turn);
     let incoming = {
         let mut random = || random_id(&*state.random);
         let mut source = IdSource {
@@ -236,7 +241,9 @@ pub(crate) async fn poll_changes(
     request: Request,
 ) -> Result<Response, Problem> {
     let token = bearer::header_token(request.headers()).ok_or_else(Problem::no_token)?;
+    let turn = state.admission.handshake().await?;
     let identity = state.auth.authenticate(&token).await?;
+    drop(turn);
     let asked = Asked::read(request.headers(), request.uri())?;
     let origin = origin_of(&state, &identity, request.extensions(), request.headers());
     let ask = Ask {

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use hyper_util::rt::TokioIo;
 use lattice_auth::Identity;
 use lattice_engine::WriterId;
+use lattice_protocol::Code;
 use lattice_protocol::plain::{SUBPROTOCOL, Space};
 use lattice_store::spaces::Origin;
 use sha1::{Digest, Sha1};
@@ -17,6 +18,7 @@ use utoipa::IntoParams;
 use yawc::{CompressionLevel, DeflatePool, Options, Role, WebSocket};
 
 use super::SyncState;
+use super::admission::Overloaded;
 use super::json::{Json, Switched};
 use super::line::Line;
 use super::native::{self, Finished};
@@ -43,7 +45,8 @@ problems!(
     426 "websocket_required",
     400 "bad_handshake",
     400 "bad_schema_version",
-    409 "schema_version"
+    409 "schema_version",
+    503 "overloaded"
 );
 
 /// What a sync socket is opened with.
@@ -100,6 +103,7 @@ pub(crate) async fn sync_space_socket(
 async fn open(state: SyncState, named: Option<String>, request: Request) -> Result<Response, Problem> {
     let key = websocket_key(request.headers())?;
     let token = bearer::token(request.headers(), request.uri()).ok_or_else(Problem::no_token)?;
+    let turn = state.admission.handshake().await?;
     let identity = state.auth.authenticate(&token).await?;
     let version = state.directory.version();
     let origin = origin_of(&state, &identity, request.extensions(), request.headers());
@@ -114,6 +118,7 @@ async fn open(state: SyncState, named: Option<String>, request: Request) -> Resu
         let came = checkpoint.clone().map_or(Came::Lost, Came::Checkpoint);
         Some(Seat::open(&state, seat::new_writer(&state, &origin), ask, came).await?)
     };
+    drop(turn);
     let opened = Opened { state, identity, version, origin, name, schema_version, checkpoint, native };
 
     let place = request.extensions().get::<Place>().cloned();
@@ -225,8 +230,16 @@ impl From<Refusal> for Problem {
                 Self::new(StatusCode::CONFLICT, code, sentence(&refusal.to_string()))
             }
             Refusal::Moved => Self::unavailable(refusal.code().as_str(), sentence(&refusal.to_string())),
+            Refusal::Overloaded(overloaded) => overloaded.into(),
             Refusal::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<Overloaded> for Problem {
+    fn from(overloaded: Overloaded) -> Self {
+        let detail = "The server has too much to do; come again when Retry-After says.";
+        Self::unavailable_for(Code::Overloaded.as_str(), detail, overloaded.retry_after_s)
     }
 }
 

@@ -47,6 +47,9 @@ impl End {
     pub(super) fn no_access(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::Store(error) => Self::internal(error),
+            refusal @ Refusal::Overloaded(_) => {
+                Self::Close(CloseCode::Again, format!("{}: {refusal}", refusal.code()))
+            }
             refusal => Self::Close(CloseCode::Policy, format!("{}: {refusal}", refusal.code())),
         }
     }

@@ -20,6 +20,7 @@ use lattice_store::spaces::{Origin, Space, Upload, UploadAnswer};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::SyncState;
+use super::admission::Overloaded;
 use crate::hub::{LiveSpace, Signal};
 
 /// Frames of one client that wait for their commit. Clients have two windows in flight.
@@ -64,6 +65,8 @@ pub(super) enum Refusal {
     Schema { rule: SchemaRule, declared: Option<u64> },
     /// What the client may see has changed too often while it was connected.
     Moved,
+    /// The server has too much to do.
+    Overloaded(Overloaded),
     /// The store failed.
     Store(StoreError),
 }
@@ -75,6 +78,7 @@ impl Refusal {
             Self::NotFound => Code::SpaceNotFound,
             Self::Schema { .. } => Code::SchemaVersion,
             Self::Moved => Code::AccessChanged,
+            Self::Overloaded(_) => Code::Overloaded,
             Self::Store(_) => Code::Internal,
         }
     }
@@ -97,8 +101,17 @@ impl fmt::Display for Refusal {
                 }
             }
             Self::Moved => f.write_str("what may be seen has changed; connect again"),
+            Self::Overloaded(Overloaded { retry_after_s }) => {
+                write!(f, "the server has too much to do; connect again in {retry_after_s} s")
+            }
             Self::Store(_) => f.write_str("the server failed; connect again"),
         }
+    }
+}
+
+impl From<Overloaded> for Refusal {
+    fn from(overloaded: Overloaded) -> Self {
+        Self::Overloaded(overloaded)
     }
 }
 
@@ -279,7 +292,9 @@ impl Seat {
         for _ in 0..MAX_READS {
             self.recheck(state).await?;
             let request = request(&mut self.stream);
+            let turn = state.admission.page().await?;
             let data = state.store.pull(&self.space, &request).await?;
+            drop(turn);
             if !self.is_behind(state) {
                 return Ok((request, data));
             }

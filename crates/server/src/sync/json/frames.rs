@@ -165,7 +165,7 @@ impl Json<'_> {
                 if matches!(refusal, Refusal::NotFound) {
                     self.wanted.add(subscribe, version);
                 }
-                self.refuse(refusal.code(), &refusal.to_string(), Some(space));
+                self.refuse_space(&refusal, space);
                 Ok(())
             }
         }
@@ -261,7 +261,7 @@ impl Json<'_> {
             }
             Err(Refusal::Store(error)) => Err(End::internal(&error)),
             Err(refusal) => {
-                self.refuse(refusal.code(), &refusal.to_string(), Some(space));
+                self.refuse_space(&refusal, space);
                 Ok(None)
             }
         }
@@ -318,7 +318,7 @@ impl Json<'_> {
                     Ok(page) => page,
                     Err(Refusal::Store(error)) => return Err(End::internal(&error)),
                     Err(refusal) => {
-                        self.refuse(refusal.code(), &refusal.to_string(), Some(space));
+                        self.refuse_space(&refusal, space);
                         return Ok(());
                     }
                 };
@@ -331,7 +331,7 @@ impl Json<'_> {
             }
             Err(Refusal::Store(error)) => Err(End::internal(&error)),
             Err(refusal) => {
-                self.refuse(refusal.code(), &refusal.to_string(), Some(space));
+                self.refuse_space(&refusal, space);
                 Ok(())
             }
         }
@@ -366,6 +366,7 @@ pub(in crate::sync) async fn open(
     came: Came,
 ) -> Result<(Seat, Option<ResetReason>), Refusal> {
     let fresh = !matches!(came, Came::Checkpoint(_));
+    let _turn = state.admission.page().await?;
     let (seat, lost) = Seat::open(state, std::sync::Arc::clone(&origin), ask.clone(), came).await?;
     match lost {
         None => Ok((seat, fresh.then_some(ResetReason::NoCursor))),

@@ -197,11 +197,21 @@ impl<'a> Json<'a> {
         if matches!(refusal, Refusal::NotFound) {
             self.line.outbox.push(encode_access(name, None));
         }
-        self.refuse(refusal.code(), &refusal.to_string(), Some(name));
+        self.refuse_space(refusal, name);
     }
 
     fn refuse(&mut self, code: Code, message: &str, space: Option<Space>) {
         self.line.outbox.push(encode_error(code, message, None, space));
+    }
+
+    /// A space cannot be used, at least for now.
+    fn refuse_space(&mut self, refusal: &Refusal, space: Space) {
+        let retry_after_s = match refusal {
+            Refusal::Overloaded(overloaded) => Some(u64::from(overloaded.retry_after_s)),
+            _ => None,
+        };
+        let (code, message) = (refusal.code(), refusal.to_string());
+        self.line.outbox.push(encode_error(code, &message, retry_after_s, Some(space)));
     }
 
     fn refuse_frame(&mut self, error: &FrameError) {
