@@ -74,6 +74,11 @@ impl Drop for Database {
     }
 }
 
+/// Whether the server lets somebody in.
+pub(crate) fn can_connect(url: &str) -> bool {
+    run(url, "SELECT 1").is_ok()
+}
+
 /// Runs statements on a connection of their own, on a thread of its own: callers may be inside a runtime.
 fn run(url: &str, sql: &str) -> Result<(), String> {
     let work = async {

@@ -1,5 +1,10 @@
-//! What tests need of the machine. A missing service is a failure that says how to get it.
+//! What tests need of the machine: databases, and servers of their own that may be harmed. A missing service is a failure that says how to get it.
 
 mod database;
+mod postgres_server;
+mod process;
+mod redis_server;
 
 pub use database::Database;
+pub use postgres_server::PostgresServer;
+pub use redis_server::RedisServer;
