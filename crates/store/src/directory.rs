@@ -262,6 +262,16 @@ pub struct Page<T, C> {
     pub next: Option<C>,
 }
 
+impl<T, C> Page<T, C> {
+    /// A page of at most `limit` items, of what was read with one item more.
+    pub(crate) fn of(mut items: Vec<T>, limit: usize, cursor: impl FnOnce(&T) -> C) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = if more { items.last().map(cursor) } else { None };
+        Self { items, next }
+    }
+}
+
 /// Whose refused changes are listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RefusalsOf {

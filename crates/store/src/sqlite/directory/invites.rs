@@ -4,7 +4,6 @@ use lattice_engine::{Role, SpaceId};
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::lists::page;
 use super::seen::owned_with_members;
 use super::{members, spaces, users};
 use crate::StoreError;
@@ -143,7 +142,7 @@ fn list(
     while let Some(row) = rows.next()? {
         items.push(read(row)?);
     }
-    Ok(page(items, limit, |item| item.id))
+    Ok(Page::of(items, limit, |item| item.id))
 }
 
 /// Takes an invite back.

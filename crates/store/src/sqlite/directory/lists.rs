@@ -60,7 +60,7 @@ pub(super) fn public(
     let limit = limit.max(1) as usize;
     let mut items = Vec::new();
     read(connection, PUBLIC, user, after.unwrap_or(START), limit as i64 + 1, &mut items)?;
-    Ok(page(items, limit, |item| item.id))
+    Ok(Page::of(items, limit, |item| item.id))
 }
 
 fn read(
@@ -77,12 +77,4 @@ fn read(
         items.push(seen::read(row)?.entry());
     }
     Ok(())
-}
-
-/// A page of what was read with one item more than the page has.
-pub(super) fn page<T, C>(mut items: Vec<T>, limit: usize, cursor: impl FnOnce(&T) -> C) -> Page<T, C> {
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = if more { items.last().map(cursor) } else { None };
-    Page { items, next }
 }

@@ -3,7 +3,6 @@
 use lattice_engine::{Role, SpaceId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::lists::page;
 use super::seen::{self, owned_with_members};
 use super::spaces::owned_by;
 use super::views;
@@ -44,7 +43,7 @@ pub(super) fn list(
             full_name: row.get(4)?,
         });
     }
-    Ok(Ok(page(items, limit, |item| item.user)))
+    Ok(Ok(Page::of(items, limit, |item| item.user)))
 }
 
 /// What a user is in a space as a member.
