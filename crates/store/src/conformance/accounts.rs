@@ -39,6 +39,8 @@ pub async fn accounts(store: &dyn AccountStore) {
     racing_users(store).await;
     racing_rotations(store).await;
     racing_revocations(store).await;
+    racing_sessions(store).await;
+    racing_sweeps(store).await;
 }
 
 fn hash() -> TokenHash {
@@ -58,7 +60,7 @@ fn new_user() -> User {
     }
 }
 
-fn new_session(user: UserId, kind: SessionKind) -> Session {
+pub(super) fn new_session(user: UserId, kind: SessionKind) -> Session {
     Session {
         id: SessionId(random_id(&SystemRandom)),
         user,
@@ -383,4 +385,74 @@ async fn racing_revocations(store: &dyn AccountStore) {
     let revocations =
         (0..8_i64).map(|at| async move { ok!(store.revoke_session(session.id, START_US + at)) });
     assert_eq!(winners(revocations).await, 1);
+}
+
+async fn racing_sessions(store: &dyn AccountStore) {
+    let user = with_user(store).await;
+    let token_hash = hash();
+    let logins = (0..8).map(|_| async {
+        let session = Session { token_hash, ..new_session(user.id, SessionKind::Device) };
+        match store.create_session(session).await {
+            Ok(kept) => kept,
+            Err(StoreError::Conflict(_)) => false,
+            Err(error) => panic!("a race is a conflict, not {error}"),
+        }
+    });
+    assert_eq!(winners(logins).await, 1, "a token belongs to one session");
+
+    for _ in 0..4 {
+        let user = with_user(store).await;
+        let sessions: Vec<Session> = (0..8).map(|_| new_session(user.id, SessionKind::Access)).collect();
+        let calls = (0..=sessions.len()).map(|at| {
+            let session = sessions.get(at).cloned();
+            async move {
+                match session {
+                    Some(session) => ok!(store.create_session(session)),
+                    None => !ok!(store.delete_user(user.id)),
+                }
+            }
+        });
+        winners(calls).await;
+        for session in &sessions {
+            assert_eq!(ok!(store.session_by_id(session.id)), None, "none outlives its user");
+        }
+        assert!(!ok!(store.create_session(sessions[0].clone())));
+    }
+}
+
+async fn racing_sweeps(store: &dyn AccountStore) {
+    let user = with_user(store).await;
+    let mut made = Vec::new();
+    for _ in 0..8 {
+        made.push(with_session(store, user.id, SessionKind::Access).await.id);
+    }
+    let one_by_one = made.iter().map(|id| async { u64::from(ok!(store.revoke_session(*id, START_US))) });
+    let all_at_once = (0..3).map(|_| async { ok!(store.revoke_all_sessions(user.id, START_US)) });
+    let (one_by_one, all_at_once) = tokio::join!(sum(one_by_one), sum(all_at_once));
+    assert_eq!(one_by_one + all_at_once, 8, "each is revoked once");
+
+    // Before anything else here, so that sessions of others are out of reach.
+    let long_ago_us = START_US / 4;
+    for _ in 0..9 {
+        let session = Session { expires_us: long_ago_us - 1, ..new_session(user.id, SessionKind::Access) };
+        assert!(ok!(store.create_session(session)));
+    }
+    let sweeps = (0..4).map(|_| async { ok!(store.delete_expired_sessions(long_ago_us, 4)) });
+    let swept = sum(sweeps).await + ok!(store.delete_expired_sessions(long_ago_us, 9));
+    assert_eq!(swept, 9, "each is deleted, and counted, once");
+}
+
+/// Runs calls at the same time and adds up what they answer.
+async fn sum<'a, F>(calls: impl IntoIterator<Item = F>) -> u64
+where
+    F: Future<Output = u64> + 'a,
+{
+    let sum = std::cell::Cell::new(0);
+    let calls = calls.into_iter().map(|call| async {
+        let answer = call.await;
+        sum.set(sum.get() + answer);
+        true
+    });
+    winners(calls).await;
+    sum.get()
 }

@@ -7,6 +7,8 @@ mod deletion;
 mod inbox;
 mod invites;
 mod members;
+mod races;
+mod version;
 
 use std::sync::Arc;
 
@@ -47,6 +49,8 @@ pub async fn directory<S: Store>(store: Arc<S>) {
     invites::run(&store).await;
     inbox::run(&store).await;
     deletion::run(&store).await;
+    version::run(&*store).await;
+    races::run(&store).await;
 }
 
 /// A user with an account.

@@ -77,6 +77,14 @@ impl Device {
     }
 
     pub(super) async fn send(&self, store: &dyn SpaceStore, incoming: Vec<Incoming>) -> Vec<Verdict> {
+        self.try_send(store, incoming).await.expect("it is stored")
+    }
+
+    pub(super) async fn try_send(
+        &self,
+        store: &dyn SpaceStore,
+        incoming: Vec<Incoming>,
+    ) -> Result<Vec<Verdict>, StoreError> {
         let upload = Upload {
             space: Arc::clone(&self.space),
             origin: Arc::clone(&self.origin),
@@ -86,8 +94,8 @@ impl Device {
             bytes: 100,
         };
         let answer = store.upload(upload).await.expect("the queue takes it");
-        let outcomes = answer.await.expect("an answer").expect("it is stored");
-        outcomes.iter().map(|outcome| outcome.verdict).collect()
+        let outcomes = answer.await.expect("an answer")?;
+        Ok(outcomes.iter().map(|outcome| outcome.verdict).collect())
     }
 
     async fn pull(&self, store: &dyn SpaceStore, after: Seq, max_rows: usize) -> (Vec<Seq>, bool, Seq) {

@@ -252,8 +252,14 @@ impl Directory for SqliteStore {
             }
             let newest = self.read(move |connection| views::newest(connection, no, user)).await?;
             if newest != Some(id) {
-                self.write(move |transaction| views::remember(transaction, no, user, id, &definition))
-                    .await?;
+                self.write(move |transaction| {
+                    // Nobody would come to erase what is kept for somebody who is gone.
+                    if users::exists(transaction, user)? {
+                        views::remember(transaction, no, user, id, &definition)?;
+                    }
+                    Ok(())
+                })
+                .await?;
             }
             Ok(true)
         })

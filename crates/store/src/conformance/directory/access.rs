@@ -15,7 +15,6 @@ pub(super) async fn run<S: Store>(store: &Arc<S>) {
     policies_are_kept(&**store).await;
     lists_have_pages(&**store).await;
     owned_spaces_are_counted(store).await;
-    the_version_follows_what_decides(&**store).await;
 }
 
 async fn me_is_made_on_demand<S: Store>(store: &S) {
@@ -173,31 +172,4 @@ async fn owned_spaces_are_counted<S: Store>(store: &Arc<S>) {
     assert_eq!(ok!(store.create_space(make())).map(|_| ()), Err(Denied::TooManySpaces));
     let nobody = NewSpace { owner: UserId(random_id(&SystemRandom)), ..make() };
     assert_eq!(ok!(store.create_space(nobody)).map(|_| ()), Err(Denied::NoUser));
-}
-
-async fn the_version_follows_what_decides<S: Store>(store: &S) {
-    let space = with_space(store, SpaceKind::Shared).await;
-    let member = with_member(store, space, Role::Editor).await;
-    let (owner, space) = space;
-    let mut before = store.version();
-    let mut is_raised = |what: &str| {
-        let now = store.version();
-        assert!(now != before, "{what} changes the version");
-        before = now;
-    };
-    ok!(store.set_role(owner, space, member, Role::Viewer)).expect("a role");
-    is_raised("a role");
-    ok!(store.set_policy(owner, space, Policy::default(), None)).expect("a policy");
-    is_raised("a policy");
-    ok!(store.change_space(owner, space, SpaceChange { archived: Some(true), name: None }, 1))
-        .expect("archived");
-    is_raised("an archive");
-    ok!(store.remove_member(owner, space, member)).expect("removed");
-    is_raised("a removal");
-    ok!(store.delete_space(owner, space, 1)).expect("deleted");
-    is_raised("a deletion");
-    ok!(store.revoke_all_sessions(owner, 1));
-    is_raised("a revocation");
-    ok!(store.delete_user(member));
-    is_raised("a deleted user");
 }
