@@ -51,14 +51,6 @@ impl PgError {
         }
     }
 
-    /// A unique constraint of this name was violated.
-    pub(super) fn violates(&self, constraint: &str) -> bool {
-        let Self::Driver(error) = self else { return false };
-        error.as_db_error().is_some_and(|error| {
-            *error.code() == SqlState::UNIQUE_VIOLATION && error.constraint() == Some(constraint)
-        })
-    }
-
     /// As callers of the store see it.
     pub(super) fn into_store(self) -> StoreError {
         match self {

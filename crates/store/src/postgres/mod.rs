@@ -1,10 +1,13 @@
 //! The PostgreSQL backend: any number of instances on one database.
 //!
 //! What orders everything is the lock of a space's record in `space_head`. Whoever uploads to a space, or changes what
-//! anybody may do in it, takes it first, and reads after that.
+//! anybody may do in it, takes it first, and reads after that. `access.rs` has the order of all locks.
 
+mod access;
+mod accounts;
 mod connect;
 mod copy;
+mod directory;
 mod error;
 mod group;
 mod overlay;
@@ -34,7 +37,7 @@ use crate::time::{Clock, Random};
 pub use connect::Target;
 
 use queue::Queue;
-use transaction::{Connection, Mode, attempt};
+use transaction::{Mode, attempt};
 
 /// Settings of the backend.
 #[derive(Clone, Debug)]
@@ -211,17 +214,4 @@ impl PostgresStore {
         }
         self.inner.pool.close();
     }
-
-    /// Runs a write that may change what anybody may do. The version is raised with it, and known here before its caller is
-    /// answered.
-    fn access_written(&self, version: i64) {
-        self.inner.version.seen(version);
-    }
-}
-
-/// The last statement of a transaction that may change what anybody may do; answers the version that it brings.
-async fn raise_version(connection: &Connection) -> Result<i64, error::PgError> {
-    let sql = "UPDATE access_version SET n = n + 1 RETURNING n";
-    let rows = transaction::query(connection, sql, &[]).await?;
-    Ok(rows.first().map_or(Ok(0), |row| row.try_get(0))?)
 }

@@ -117,7 +117,7 @@ pub(super) async fn audit(
     rows.iter().map(audit_line).collect()
 }
 
-fn audit_line(row: &tokio_postgres::Row) -> Result<AuditLine, PgError> {
+pub(super) fn audit_line(row: &tokio_postgres::Row) -> Result<AuditLine, PgError> {
     let seq = seq(row, 0)?;
     let verdict = verdict::from_text(row.try_get(3)?).ok_or_else(|| corrupt("entry", "verdict", seq))?;
     Ok(AuditLine {

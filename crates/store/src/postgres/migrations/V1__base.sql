@@ -56,11 +56,14 @@ CREATE TABLE space (
     created_us  bigint NOT NULL,
     archived_us bigint, -- from then on it takes no changes
     deleted_us  bigint, -- from then on nobody sees it
-    purged      bool   NOT NULL DEFAULT false -- whether the content of a deleted space is erased
+    purged      bool   NOT NULL DEFAULT false, -- whether the content of a deleted space is erased
+    -- The id where everybody may know it. A look-up by this column finds nothing of other spaces, whichever plan is made.
+    public_id   uuid   GENERATED ALWAYS AS (CASE WHEN kind = 'public' AND deleted_us IS NULL THEN space_id END) STORED
 );
 
-CREATE UNIQUE INDEX space_of_owner ON space (owner) WHERE kind = 'private' AND deleted_us IS NULL;
-CREATE INDEX public_space ON space (space_id) WHERE kind = 'public' AND deleted_us IS NULL;
+-- Deleted ones as well: whoever is gone gets no other one.
+CREATE UNIQUE INDEX space_of_owner ON space (owner) WHERE kind = 'private';
+CREATE UNIQUE INDEX public_space ON space (public_id) WHERE public_id IS NOT NULL;
 CREATE INDEX space_to_purge ON space (deleted_us) WHERE deleted_us IS NOT NULL AND NOT purged;
 
 -- Members of shared and public spaces. A private space has none but its owner, who stands in `space`.
@@ -107,7 +110,7 @@ CREATE TABLE remembered_view (
     PRIMARY KEY (space_id, user_id, id)
 );
 
-CREATE INDEX remembered_view_of_user ON remembered_view (user_id);
+CREATE INDEX remembered_view_of_user ON remembered_view (user_id, space_id);
 
 -- The counters of a space, apart from what changes rarely. Whoever writes to a space, or changes what anybody may do in it,
 -- locks its record first.

@@ -1,0 +1,52 @@
+//! Statements of users.
+
+use tokio_postgres::Row;
+
+use crate::StoreError;
+use crate::accounts::{User, UserId};
+use crate::postgres::error::PgError;
+use crate::postgres::transaction::{Connection, execute, query_opt};
+use crate::postgres::values::{id, uuid};
+
+/// Keeps a new user. A taken id or e-mail address is [`StoreError::Conflict`].
+pub(super) async fn create(connection: &Connection, user: &User) -> Result<(), PgError> {
+    let sql =
+        "INSERT INTO users (id, email, full_name, password_hash, created_us) VALUES ($1, $2, $3, $4, $5)
+               ON CONFLICT DO NOTHING";
+    let User { id, email, full_name, password_hash, created_us } = user;
+    let inserted =
+        execute(connection, sql, &[&uuid(id.0), email, full_name, password_hash, created_us]).await?;
+    if inserted == 0 { Err(StoreError::Conflict("user").into()) } else { Ok(()) }
+}
+
+/// The user with this e-mail address.
+pub(super) async fn by_email(connection: &Connection, email: &str) -> Result<Option<User>, PgError> {
+    let sql = "SELECT id, email, full_name, password_hash, created_us FROM users WHERE email = $1";
+    query_opt(connection, sql, &[&email]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The user with this id.
+pub(super) async fn by_id(connection: &Connection, id: UserId) -> Result<Option<User>, PgError> {
+    let sql = "SELECT id, email, full_name, password_hash, created_us FROM users WHERE id = $1";
+    query_opt(connection, sql, &[&uuid(id.0)]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Replaces a password hash.
+pub(super) async fn set_password_hash(
+    connection: &Connection,
+    id: UserId,
+    hash: &str,
+) -> Result<bool, PgError> {
+    let sql = "UPDATE users SET password_hash = $2 WHERE id = $1";
+    Ok(execute(connection, sql, &[&uuid(id.0), &hash]).await? > 0)
+}
+
+fn read(row: &Row) -> Result<User, PgError> {
+    Ok(User {
+        id: UserId(id(row, 0)?),
+        email: row.try_get(1)?,
+        full_name: row.try_get(2)?,
+        password_hash: row.try_get(3)?,
+        created_us: row.try_get(4)?,
+    })
+}
