@@ -470,8 +470,10 @@ impl AuthService {
     }
 }
 
-/// Cuts text at a character's border.
+/// Text of a client's that is shown to nobody but the owner of a session: cut at a character's border, without control
+/// characters, which are of no use there and which not every database keeps.
 fn shortened(mut text: String, max_bytes: usize) -> String {
+    text.retain(|c| !c.is_control());
     text.truncate(text.floor_char_boundary(max_bytes));
     text
 }

@@ -55,6 +55,8 @@ async fn signups_that_make_no_sense_are_refused() {
         ("bob@example.com", "1234567", None, AuthError::WeakPassword),
         ("bob@example.com", long.as_str(), None, AuthError::WeakPassword),
         ("bob@example.com", PASSWORD, Some("a\nb"), AuthError::BadName),
+        ("bob@example.com", PASSWORD, Some("a\0b"), AuthError::BadName),
+        ("bob\0@example.com", PASSWORD, None, AuthError::BadEmail),
         ("bob@example.com", PASSWORD, Some(long.as_str()), AuthError::BadName),
     ] {
         let refused = bench.auth.signup(email, password.into(), name, Client::default()).await;
@@ -319,6 +321,12 @@ async fn a_session_knows_where_it_comes_from_and_when_it_was_used() {
     let made = session().await;
     assert_eq!((made.kind, made.address.as_deref()), (SessionKind::Access, Some("192.0.2.7")));
     assert_eq!(made.user_agent, Some("ü".repeat(128)), "cut at a character");
+    let client = Client { user_agent: Some("a\0b\u{7}".to_owned()), address: Some("\0".to_owned()) };
+    let device = bench.auth.login_device(EMAIL, PASSWORD.into(), client).await.expect("right");
+    let device = bench.auth.authenticate(&device.token).await.expect("a good token").session;
+    let device = bench.store.session_by_id(device).await.expect("read").expect("the session");
+    assert_eq!((device.user_agent.as_deref(), device.address.as_deref()), (Some("ab"), Some("")));
+    assert!(bench.store.revoke_session(device.id, 1).await.expect("written"));
 
     bench.clock.forward_s(TOUCH_INTERVAL_S - 1);
     assert!(worth(&bench, &tokens.access).await.is_ok());

@@ -92,6 +92,7 @@ mod tests {
             (json!({"name": "", "kind": "shared"}), 422, "bad_name"),
             (json!({"name": " \n", "kind": "shared"}), 422, "bad_name"),
             (json!({"name": "a\u{7}", "kind": "shared"}), 422, "bad_name"),
+            (json!({"name": "a\0b", "kind": "shared"}), 422, "bad_name"),
             (json!({"name": "é".repeat(201), "kind": "shared"}), 422, "bad_name"),
             (json!({"name": "x", "kind": "private"}), 400, "bad_request"),
             (json!({"kind": "shared"}), 400, "bad_request"),
