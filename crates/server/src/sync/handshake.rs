@@ -20,7 +20,7 @@ use yawc::{CompressionLevel, DeflatePool, Options, Role, WebSocket};
 use super::SyncState;
 use super::admission::Overloaded;
 use super::json::{Json, Switched};
-use super::line::Line;
+use super::line::{End, Line};
 use super::native::{self, Finished};
 use super::seat::{self, Ask, Came, Refusal, Seat};
 use crate::http::bearer;
@@ -116,10 +116,13 @@ async fn open(state: SyncState, named: Option<String>, request: Request) -> Resu
     } else {
         let ask = Ask { selector: seat::selector(name), filter: None, schema_version, plain: false };
         let came = checkpoint.clone().map_or(Came::Lost, Came::Checkpoint);
-        Some(Seat::open(&state, seat::new_writer(&state, &origin), ask, came).await?)
+        let (seat, lost) = Seat::open(&state, seat::new_writer(&state, &origin), ask, came).await?;
+        Some((Box::new(seat), lost))
     };
     drop(turn);
+    // On the heap, as the parts are that it is made of: a future keeps room for whatever was moved through it.
     let opened = Opened { state, identity, version, origin, name, schema_version, checkpoint, native };
+    let opened = Box::new(opened);
 
     let place = request.extensions().get::<Place>().cloned();
     let agreed = agree_on_deflate(request.headers());
@@ -155,27 +158,33 @@ struct Opened {
     schema_version: Option<u64>,
     checkpoint: Option<String>,
     /// The seat of a client that did not ask for the JSON dialect, and its checkpoint if that could not be resolved.
-    native: Option<(Seat, Option<String>)>,
+    native: Option<(Box<Seat>, Option<String>)>,
 }
 
 impl Opened {
-    async fn serve(self, websocket: WebSocket<SocketIo>, io: SocketIo) {
-        let Self { state, identity, version, origin, name, schema_version, checkpoint, native } = self;
-        let mut line = Line::new(&state, websocket, io, identity, version);
+    /// What is spoken on the connection until it ends. Each part of it is on the heap, and gone once it is over: few
+    /// connections speak both dialects.
+    fn serve(self: Box<Self>, websocket: WebSocket<SocketIo>, io: SocketIo) -> impl Future<Output = ()> {
+        let mut line = Box::new(Line::new(&self.state, websocket, io, self.identity, self.version));
+        async move {
+            let end = self.speak(&mut line).await;
+            Box::pin(line.close(end)).await;
+        }
+    }
+
+    async fn speak(mut self: Box<Self>, line: &mut Line) -> End {
         let mut switched = None;
-        if let Some((seat, lost)) = native {
-            // On the heap, and gone once it is over: few connections speak both dialects.
-            match Box::pin(native::serve(&state, &mut line, seat, lost)).await {
-                Finished::End(end) => return line.close(end).await,
+        if let Some((seat, lost)) = self.native.take() {
+            match Box::pin(native::serve(&self.state, line, seat, lost)).await {
+                Finished::End(end) => return end,
                 Finished::Json(first) => {
-                    let cursor = checkpoint.map(bytestring::ByteString::from);
-                    switched = Some(Switched { first, space: name, cursor });
+                    let cursor = self.checkpoint.take().map(bytestring::ByteString::from);
+                    switched = Some(Switched { first, space: self.name, cursor });
                 }
             }
         }
-        let json = Json::new(&state, &mut line, origin, schema_version);
-        let end = Box::pin(json.serve(switched)).await;
-        line.close(end).await;
+        let json = Json::new(&self.state, line, Arc::clone(&self.origin), self.schema_version);
+        Box::pin(json.serve(switched)).await
     }
 }
 

@@ -49,7 +49,7 @@ enum Event {
 pub(super) struct Native<'a> {
     state: &'a SyncState,
     line: &'a mut Line,
-    seat: Seat,
+    seat: Box<Seat>,
     /// What the signal said of access at the last look.
     access_seen: u64,
     /// No data frame has come yet.
@@ -60,7 +60,7 @@ impl<'a> Native<'a> {
     pub(super) fn new(
         state: &'a SyncState,
         line: &'a mut Line,
-        seat: Seat,
+        seat: Box<Seat>,
         lost_checkpoint: Option<&str>,
     ) -> Self {
         if let Some(id) = lost_checkpoint {
@@ -116,7 +116,8 @@ impl<'a> Native<'a> {
     /// The next thing that happens.
     async fn next(&mut self, timer: Pin<&mut Sleep>, closing: bool) -> Event {
         let reads = !closing && self.seat.has_room();
-        let Self { line, seat: Seat { uploads, signal, .. }, .. } = self;
+        let Self { line, seat, .. } = self;
+        let Seat { uploads, signal, .. } = &mut **seat;
         let drained = line.outbox.is_empty();
         tokio::select! {
             event = poll_fn(|cx| line.poll(reads, cx)) => Event::Line(event),
@@ -241,7 +242,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
 pub(super) async fn serve(
     state: &SyncState,
     line: &mut Line,
-    seat: Seat,
+    seat: Box<Seat>,
     lost_checkpoint: Option<String>,
 ) -> Finished {
     Native::new(state, line, seat, lost_checkpoint.as_deref()).serve().await
