@@ -23,8 +23,13 @@ use super::SyncState;
 use super::admission::Overloaded;
 use crate::hub::{LiveSpace, Signal};
 
-/// Frames of one client that wait for their commit. Clients have two windows in flight.
+/// Frames of one client that wait for their commit, whatever their size. Clients have two windows in flight.
 const MAX_UPLOADS_IN_FLIGHT: usize = 8;
+/// Small frames of one client that wait for their commit: whoever sends single changes one after the other gets them into one
+/// group, and to everybody who listens in one write.
+const MAX_SMALL_UPLOADS_IN_FLIGHT: usize = 128;
+/// What small frames that wait may share of the memory for uploads, in KiB.
+const MAX_SMALL_UPLOADS_KIB: usize = 256;
 /// Verdicts of one client that wait for its stream. The socket is not read above it.
 const MAX_PENDING_VERDICTS: usize = 4_000;
 /// Rows of one page.
@@ -130,7 +135,8 @@ pub(super) struct Uploads(VecDeque<InFlight>);
 
 struct InFlight {
     answer: UploadAnswer,
-    _bytes: OwnedSemaphorePermit,
+    /// Its part of the memory for uploads.
+    bytes: OwnedSemaphorePermit,
 }
 
 impl Uploads {
@@ -139,7 +145,19 @@ impl Uploads {
         let Some(upload) = self.0.front_mut() else { return Poll::Pending };
         let answer = std::task::ready!(Pin::new(&mut upload.answer).poll(cx));
         self.0.pop_front();
+        // A burst is over: an idle socket owns no queue.
+        if self.0.is_empty() && self.0.capacity() > MAX_UPLOADS_IN_FLIGHT {
+            self.0 = VecDeque::new();
+        }
         Poll::Ready(answer.unwrap_or(Err(StoreError::Closed)))
+    }
+
+    fn has_room(&self) -> bool {
+        let count = self.0.len();
+        count < MAX_UPLOADS_IN_FLIGHT
+            || (count < MAX_SMALL_UPLOADS_IN_FLIGHT
+                && self.0.iter().map(|upload| upload.bytes.num_permits()).sum::<usize>()
+                    < MAX_SMALL_UPLOADS_KIB)
     }
 }
 
@@ -232,7 +250,7 @@ impl Seat {
 
     /// Whether more may be read from the client.
     pub(super) fn has_room(&self) -> bool {
-        self.uploads.0.len() < MAX_UPLOADS_IN_FLIGHT && self.stream.pending() < MAX_PENDING_VERDICTS
+        self.uploads.has_room() && self.stream.pending() < MAX_PENDING_VERDICTS
     }
 
     /// Whether nothing that the client sent is unanswered.
@@ -257,7 +275,7 @@ impl Seat {
             bytes,
         };
         let answer = state.store.upload(upload).await?;
-        self.uploads.0.push_back(InFlight { answer, _bytes: permit });
+        self.uploads.0.push_back(InFlight { answer, bytes: permit });
         Ok(())
     }
 
