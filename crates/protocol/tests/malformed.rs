@@ -286,6 +286,30 @@ fn frames() {
 }
 
 #[test]
+fn acks_that_are_nearly_as_clients_write_them() {
+    let id = "f9ff9d07-8efe-4e15-8865-62d590d921e9";
+    let two = format!(r#"{{"ack":["{id}","{id}"],"kind":"ack"}}"#);
+    assert_eq!(decode(&two), Ok(ClientFrame::Ack { count: 2 }));
+    let escaped = two.replacen("f9ff", r"\u0066", 1);
+    assert_eq!(decode(&escaped), Ok(ClientFrame::Ack { count: 2 }));
+    let one_of_75_bytes = two.replace(r#"",""#, "---");
+    assert_eq!(decode(&one_of_75_bytes), Ok(ClientFrame::Ack { count: 1 }));
+    for (from, to) in [
+        (r#"",""#, r#"";""#),
+        (r#"",""#, r#"","#),
+        ("07", "\n7"),
+        ("07", r"\q"),
+        ("\"f9", "f9f"),
+        ("],", ",],"),
+    ] {
+        let bad = two.replacen(from, to, 1);
+        assert_eq!(decode(&bad).unwrap_err().code, Code::BadFrame, "{bad}");
+    }
+    let without_a_comma = two.replacen(r#"",""#, r#""9""#, 1);
+    assert_eq!(decode(&without_a_comma).unwrap_err().code, Code::BadFrame);
+}
+
+#[test]
 fn the_number_of_changes_is_limited() {
     let frame = Bytes::from_static(br#"{"auditLog":[1,2,3]}"#);
     assert!(native::decode(&frame, 3).is_ok());
