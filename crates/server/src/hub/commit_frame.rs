@@ -1,7 +1,7 @@
 //! One commit as it is sent to everybody who is live: written once for each way of writing it, when the first connection
 //! asks.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use lattice_engine::Seq;
@@ -20,61 +20,48 @@ pub struct PlainKey {
 
 /// The entries of one commit.
 pub struct CommitFrame {
-    body: Mutex<Body>,
+    /// Let go once they are written: their values may be slices of a much larger upload.
+    entries: Mutex<Vec<(Seq, Outgoing)>>,
+    keys: Arc<[PlainKey]>,
+    written: OnceLock<Written>,
 }
 
-enum Body {
-    Entries {
-        entries: Vec<(Seq, Outgoing)>,
-        keys: Arc<[PlainKey]>,
-    },
-    /// Inner options are empty when the commit has nothing that others may see.
-    Frames {
-        native: Option<Bytes>,
-        plain: Vec<(PlainKey, Option<Bytes>)>,
-    },
+/// Options are empty where the commit has nothing that others may see.
+struct Written {
+    native: Option<Bytes>,
+    plain: Vec<(PlainKey, Option<Bytes>)>,
 }
 
 impl CommitFrame {
     /// The entries of a commit, each with its seq, and the ways in which they may be asked for besides the native one.
     #[must_use]
     pub fn new(entries: Vec<(Seq, Outgoing)>, keys: Arc<[PlainKey]>) -> Self {
-        Self { body: Mutex::new(Body::Entries { entries, keys }) }
+        Self { entries: Mutex::new(entries), keys, written: OnceLock::new() }
     }
 
     /// The native frame with all entries of the commit; `None` when it has none that others may see.
     #[must_use]
     pub fn native(&self) -> Option<Bytes> {
-        match &*self.written() {
-            Body::Frames { native, .. } => native.clone(),
-            Body::Entries { .. } => None,
-        }
+        self.written().native.clone()
     }
 
     /// The frame of the JSON dialect with all entries of the commit; its cursor is the last of them. `Some(None)` when it has
     /// none that others may see, `None` when it was not written in this way: what it says must be read from the store then.
     #[must_use]
     pub fn plain(&self, key: PlainKey) -> Option<Option<Bytes>> {
-        match &*self.written() {
-            Body::Frames { plain, .. } => {
-                plain.iter().find(|(held, _)| *held == key).map(|(_, frame)| frame.clone())
-            }
-            Body::Entries { .. } => None,
-        }
+        self.written().plain.iter().find(|(held, _)| *held == key).map(|(_, frame)| frame.clone())
     }
 
-    fn written(&self) -> MutexGuard<'_, Body> {
-        // What is written is put in its place in one step, so a poisoned lock is as good as any.
-        let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Body::Entries { entries, keys } = &*body {
+    fn written(&self) -> &Written {
+        self.written.get_or_init(|| {
+            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             let mut native = AuditLogFrame::new();
             entries.iter().for_each(|(_, entry)| native.push(entry));
             let native = (!native.is_empty()).then(|| native.finish());
-            let plain = keys.iter().map(|key| (*key, write_plain(entries, *key))).collect();
-            // The entries' values are let go: they may be slices of a much larger upload.
-            *body = Body::Frames { native, plain };
-        }
-        body
+            let plain = self.keys.iter().map(|key| (*key, write_plain(&entries, *key))).collect();
+            *entries = Vec::new();
+            Written { native, plain }
+        })
     }
 }
 
