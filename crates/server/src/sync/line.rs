@@ -146,12 +146,18 @@ impl Line {
                 Poll::Pending => {}
             }
         }
-        if !reads || !self.outbox.has_room() {
+        if !reads {
             return Poll::Pending;
         }
-        self.websocket
-            .poll_next_frame(cx)
-            .map(|result| result.map_or_else(LineEvent::Failed, LineEvent::Frame))
+        self.poll_read(cx).map(|result| result.map_or_else(LineEvent::Failed, LineEvent::Frame))
+    }
+
+    /// Reads a frame, while what it asks for can be answered.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, WebSocketError>> {
+        if !self.outbox.has_room() {
+            return Poll::Pending;
+        }
+        self.websocket.poll_next_frame(cx)
     }
 
     /// The payload of a data frame; `None` for what the connection itself answers.

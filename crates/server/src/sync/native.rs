@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
 
 use bytes::Bytes;
 use lattice_engine::Outcome;
@@ -13,6 +14,7 @@ use lattice_protocol::native::{AuditLogFrame, ClientFrame, decode, encode_floor_
 use lattice_protocol::{Code, FrameError, Incoming};
 use lattice_store::StoreError;
 use tokio::time::{Sleep, sleep_until};
+use yawc::Frame;
 
 use super::SyncState;
 use super::answer::{ack_frame, frames_of, refusals_of};
@@ -21,6 +23,8 @@ use super::seat::{MAX_PAGE_ROWS, Refusal, Seat};
 
 /// Commits taken from the ring at once.
 const MAX_COMMITS_PER_TURN: usize = 64;
+/// Frames taken from the client at once, before it is looked what else there is to do.
+const MAX_FRAMES_PER_TURN: usize = 64;
 /// Frames above this size are decoded on a thread that may block.
 const MAX_INLINE_DECODE_BYTES: usize = 1 << 20;
 
@@ -95,11 +99,7 @@ impl<'a> Native<'a> {
                 self.fill().await?;
             }
             match self.next(timer.as_mut(), signal.closing).await {
-                Event::Line(LineEvent::Frame(frame)) => {
-                    if let Some(payload) = self.line.payload(frame)? {
-                        self.frame(payload).await?;
-                    }
-                }
+                Event::Line(LineEvent::Frame(frame)) => self.frames(frame, signal.closing).await?,
                 Event::Line(LineEvent::Failed(error)) => return Err(Line::failed(self.state, &error).into()),
                 Event::Answer(answer) => self.answered(answer)?,
                 Event::Line(LineEvent::Drained) | Event::Signal => {}
@@ -119,11 +119,14 @@ impl<'a> Native<'a> {
         let Self { line, seat, .. } = self;
         let Seat { uploads, signal, .. } = &mut **seat;
         let drained = line.outbox.is_empty();
+        // In an order in which none keeps another from its turn: timers and answers are few, and the signal is looked at
+        // before every turn. So a socket that has something to say need not be put on the list of those that wait for it.
         tokio::select! {
-            event = poll_fn(|cx| line.poll(reads, cx)) => Event::Line(event),
-            answer = poll_fn(|cx| uploads.poll(cx)) => Event::Answer(answer),
-            _ = signal.changed(), if drained => Event::Signal,
+            biased;
             () = timer => Event::Timer,
+            answer = poll_fn(|cx| uploads.poll(cx)) => Event::Answer(answer),
+            event = poll_fn(|cx| line.poll(reads, cx)) => Event::Line(event),
+            _ = signal.changed(), if drained => Event::Signal,
         }
     }
 
@@ -172,6 +175,25 @@ impl<'a> Native<'a> {
             let pulled = self.seat.pull(self.state, MAX_PAGE_ROWS).await;
             let (delivery, _) = pulled.map_err(|refusal| End::no_access(&refusal))?;
             frames_of(delivery, |frame| self.line.outbox.push(frame));
+        }
+        Ok(())
+    }
+
+    /// Takes a frame, and those that have come with it: clients acknowledge each frame of a burst.
+    async fn frames(&mut self, mut frame: Frame, closing: bool) -> Result<(), Finished> {
+        for left in (0..MAX_FRAMES_PER_TURN).rev() {
+            if let Some(payload) = self.line.payload(frame)? {
+                self.frame(payload).await?;
+            }
+            if left == 0 || closing || !self.seat.has_room() {
+                break;
+            }
+            let read = poll_fn(|cx| Poll::Ready(self.line.poll_read(cx))).await;
+            frame = match read {
+                Poll::Ready(Ok(frame)) => frame,
+                Poll::Ready(Err(error)) => return Err(Line::failed(self.state, &error).into()),
+                Poll::Pending => break,
+            };
         }
         Ok(())
     }
