@@ -6,7 +6,7 @@ use lattice_store::conformance::{self, RecordingSink};
 use lattice_store::postgres::{OpenError, PostgresOptions, PostgresStore};
 use lattice_store::spaces::SpaceStore;
 use lattice_store::time::{SystemClock, SystemRandom};
-use lattice_testkit::Database;
+use lattice_testkit::{Database, PostgresServer};
 
 async fn open(url: &str, sink: &Arc<RecordingSink>) -> Result<PostgresStore, OpenError> {
     let options = PostgresOptions { max_start_wait: std::time::Duration::ZERO, ..PostgresOptions::default() };
@@ -69,4 +69,45 @@ async fn databases_that_are_not_ours_are_refused() {
     let url = newer.url().replace("lattice_test_", "no_such_");
     assert!(matches!(open(&url, &sink).await, Err(OpenError::Unreachable { .. })), "not there");
     assert!(matches!(open("postgres://:5432:x", &sink).await, Err(OpenError::Address(_))), "no address");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_encrypted_and_whoever_asks_for_it_knows_to_whom() {
+    let server = PostgresServer::start_with_tls();
+    let url = |host: &str, mode: &str| {
+        format!("postgres://postgres@{host}:{}/postgres?sslmode={mode}", server.port())
+    };
+    let open = |url: String, tls_ca: Option<std::path::PathBuf>| async move {
+        let options = PostgresOptions {
+            tls_ca,
+            max_start_wait: std::time::Duration::ZERO,
+            ..PostgresOptions::default()
+        };
+        let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+        PostgresStore::open(&url, options, Arc::new(RecordingSink::default()), clock, random).await
+    };
+    let known = Some(server.authority());
+    let store = open(url("localhost", "require"), known.clone()).await.expect("the authority vouches for it");
+    let space = store.private_space([1; 16]).await.expect("a space");
+    assert_eq!(store.head(&space).await.expect("a head").seq, 0);
+    store.close().await;
+    open(url("localhost", "verify-full"), known.clone())
+        .await
+        .expect("the same, as libpq calls it")
+        .close()
+        .await;
+    open(url("localhost", "prefer"), None).await.expect("nobody asked who it is").close().await;
+
+    let refused =
+        |opened: Result<PostgresStore, OpenError>| matches!(opened, Err(OpenError::Unreachable { .. }));
+    assert!(
+        refused(open(url("localhost", "require"), None).await),
+        "the system's authorities do not know it"
+    );
+    assert!(refused(open(url("127.0.0.1", "require"), known.clone()).await), "it has another name");
+    let plain = PostgresServer::start();
+    let unencrypted = format!("postgres://postgres@localhost:{}/postgres?sslmode=require", plain.port());
+    assert!(refused(open(unencrypted, known).await), "a server that does not speak TLS");
+    let missing = open(url("localhost", "require"), Some("/nowhere/ca.pem".into())).await;
+    assert!(matches!(missing, Err(OpenError::Authorities(..))));
 }

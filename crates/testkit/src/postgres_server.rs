@@ -1,6 +1,6 @@
 //! A PostgreSQL server of one test.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -11,11 +11,15 @@ use crate::process::{family, free_port, signal, wait_until};
 
 /// The account that the server runs as where tests run as root, which PostgreSQL refuses to run as.
 const SERVICE_USER: &str = "postgres";
+/// Files of TLS, in the folder of the data.
+const CERTIFICATE: &str = "server.crt";
+const KEY: &str = "server.key";
 
 /// A server on a free port of 127.0.0.1. It ends with this.
 pub struct PostgresServer {
     folder: TempDir,
     port: u16,
+    speaks_tls: bool,
     process: Option<Child>,
 }
 
@@ -27,6 +31,21 @@ impl PostgresServer {
     #[must_use]
     #[track_caller]
     pub fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    /// Starts one that speaks TLS, under the name `localhost`.
+    ///
+    /// # Panics
+    /// When PostgreSQL's programs are not there, or do not run.
+    #[must_use]
+    #[track_caller]
+    pub fn start_with_tls() -> Self {
+        Self::start_with(true)
+    }
+
+    #[track_caller]
+    fn start_with(speaks_tls: bool) -> Self {
         let folder = TempDir::new().expect("a folder");
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).expect("permissions");
         let data = folder.path().join("data");
@@ -34,9 +53,24 @@ impl PostgresServer {
         initdb.args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync", "-D"]).arg(&data);
         let made = initdb.output().expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let mut server = Self { folder, port: free_port(), process: None };
+        if speaks_tls {
+            write_certificate(&data);
+        }
+        let mut server = Self { folder, port: free_port(), speaks_tls, process: None };
         server.start_again();
         server
+    }
+
+    /// The certificate of its authority, as a PEM file: its own.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("data").join(CERTIFICATE)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Starts it on the same data and port, after it has ended.
@@ -50,6 +84,10 @@ impl PostgresServer {
         command.arg("-D").arg(self.folder.path().join("data")).arg("-p").arg(self.port.to_string());
         for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"] {
             command.args(["-c", setting]);
+        }
+        if self.speaks_tls {
+            command.args(["-c", "ssl=on", "-c", &format!("ssl_cert_file={CERTIFICATE}")]);
+            command.args(["-c", &format!("ssl_key_file={KEY}")]);
         }
         let log = std::fs::File::create(self.folder.path().join("log")).expect("a log");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -117,6 +155,18 @@ impl Drop for PostgresServer {
     }
 }
 
+/// A certificate for `localhost`, signed by itself, with its key, which has to be the server's own.
+fn write_certificate(data: &Path) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let owner = std::fs::metadata(data).expect("the data");
+    for (name, text) in [(CERTIFICATE, made.cert.pem()), (KEY, made.signing_key.serialize_pem())] {
+        let path = data.join(name);
+        std::fs::write(&path, text).expect("it is written");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("permissions");
+        std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).expect("an owner");
+    }
+}
+
 /// The server itself, below the program that changed to another account for it.
 fn postmaster(pid: u32) -> Vec<u32> {
     let name = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -128,8 +178,7 @@ fn program(name: &str) -> Command {
     let path = find(name).unwrap_or_else(|| {
         panic!("tests need PostgreSQL's `{name}` (Debian: apt-get install postgresql), in PATH or /usr/lib/postgresql")
     });
-    let root =
-        std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    let root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
     if !root {
         return Command::new(path);
     }
