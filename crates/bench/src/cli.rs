@@ -9,7 +9,7 @@ use crate::Failure;
 use crate::frames::Operation;
 use crate::process::{Env, in_memory};
 use crate::report::{Report, progress};
-use crate::scenario::{bulk, catch_up, closed_loop, fan_out, idle};
+use crate::scenario::{bulk, catch_up, closed_loop, fan_out, idle, postgres};
 
 /// Whatever happens, one scenario ends after this.
 const MAX_SCENARIO_TIME: Duration = Duration::from_secs(900);
@@ -49,7 +49,10 @@ enum Command {
     Idle(IdleArgs),
     /// One client, one change at a time; beside bare one-row transactions.
     Latency(LatencyArgs),
-    /// Everything, with the defaults.
+    /// Uploads to a server on PostgreSQL, beside the same inserts by a bare program; and the way of a change to a listener on
+    /// another instance, beside one on the same.
+    Postgres(PostgresArgs),
+    /// Everything that needs no other server, with the defaults.
     All,
     /// The server that stores nothing; scenarios start it themselves.
     #[command(hide = true)]
@@ -109,6 +112,26 @@ pub(crate) struct IdleArgs {
     /// Sockets.
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=18_000))]
     pub(crate) sockets: u32,
+}
+
+/// Settings of `postgres`.
+#[derive(Args, Debug)]
+pub(crate) struct PostgresArgs {
+    /// A database on the server on which databases may be made.
+    #[arg(long, default_value = "postgres://postgres@127.0.0.1:5432/postgres")]
+    pub(crate) url: String,
+    /// Redis by which instances tell one another; without it only `NOTIFY` is measured.
+    #[arg(long)]
+    pub(crate) redis: Option<String>,
+    /// Rows to upload in each round.
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
+    pub(crate) rows: u32,
+    /// Users, each with one client.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    pub(crate) users: u32,
+    /// Seconds of each round.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) seconds: u64,
 }
 
 /// Settings of `latency`.
@@ -183,6 +206,7 @@ async fn scenarios(cli: &Cli, env: &Env, report: &mut Report) -> Result<(), Fail
         Command::CatchUp(args) => bounded("catch-up", catch_up::run(env, args, rounds, report)).await,
         Command::Idle(args) => bounded("idle", idle::run(env, args, report)).await,
         Command::Latency(args) => bounded("latency", closed_loop::latency(env, args, rounds, report)).await,
+        Command::Postgres(args) => bounded("postgres", postgres::run(env, args, rounds, report)).await,
         Command::All => {
             bounded("latency", closed_loop::latency(env, &defaults()?, rounds, report)).await?;
             bounded("bulk", bulk::run(env, &defaults()?, rounds, report)).await?;

@@ -4,6 +4,7 @@
 //! machine with it: one thread, frames that are masked before the clock starts, and a reader that only splits frames.
 
 mod bare;
+mod bare_postgres;
 mod broadcast;
 mod cli;
 mod frames;

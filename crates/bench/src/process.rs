@@ -55,11 +55,17 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the server on a data folder.
     pub(crate) fn server(env: &Env, data: &Path) -> Result<Self, Failure> {
+        Self::server_with(env, data, &[])
+    }
+
+    /// Starts the server on a data folder, with settings.
+    pub(crate) fn server_with(env: &Env, data: &Path, settings: &[(&str, String)]) -> Result<Self, Failure> {
         let mut command = Command::new(&env.server);
         // Nothing of the surroundings may decide what is measured.
         for name in [
             "HOST",
             "DATABASE_URL",
+            "REDIS_URL",
             "JWT_SECRET",
             "JWT_SECRET_PREVIOUS",
             "MAX_FRAME_BYTES",
@@ -68,6 +74,7 @@ impl Process {
             command.env_remove(name);
         }
         command.env("PORT", "0").env("DATA_DIR", data).env("LOG", "warn").stdin(Stdio::null());
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
         Self::start(command, &env.server)
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod catch_up;
 pub(crate) mod closed_loop;
 pub(crate) mod fan_out;
 pub(crate) mod idle;
+pub(crate) mod postgres;
 
 use crate::Failure;
 use crate::frames::acked;

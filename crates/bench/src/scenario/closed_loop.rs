@@ -16,14 +16,18 @@ use crate::ws::Conn;
 const BARE_SECONDS: u64 = 3;
 
 /// A client with its connection and the frame it sends.
-struct Client {
+pub(super) struct Client {
     conn: Conn,
     single: Single,
     ids: Ids,
 }
 
 impl Client {
-    async fn connect(server: &Process, token: &str, operation: Operation) -> Result<Self, Failure> {
+    pub(super) async fn connect(
+        server: &Process,
+        token: &str,
+        operation: Operation,
+    ) -> Result<Self, Failure> {
         let conn = Conn::open(server.address(), SYNC, token, 4 << 10).await?;
         let mut ids = Ids::new();
         let row = ids.row();
@@ -39,6 +43,11 @@ impl Client {
         Ok(client)
     }
 
+    /// Bytes of the entries that it sends.
+    pub(super) fn entry_bytes(&self) -> usize {
+        self.single.entry_bytes()
+    }
+
     async fn acknowledged(&mut self) -> Result<(), Failure> {
         loop {
             let received = self.conn.next().await?;
@@ -48,7 +57,8 @@ impl Client {
         }
     }
 
-    async fn drive(mut self, until: Instant) -> Result<(Self, Vec<Duration>), Failure> {
+    /// Goes on until then. Answers what each change took.
+    pub(super) async fn drive(mut self, until: Instant) -> Result<(Self, Vec<Duration>), Failure> {
         let mut took = Vec::with_capacity(1 << 12);
         let mut now = Instant::now();
         while now < until {
@@ -88,7 +98,7 @@ async fn rounds(
         clients.push(Client::connect(&server, token, operation).await?);
     }
     let mut ids = Ids::new();
-    let content_bytes = clients.first().map_or(0, |client| client.single.entry_bytes());
+    let content_bytes = clients.first().map_or(0, Client::entry_bytes);
     let mut done = Vec::new();
     for _ in 0..rounds {
         let (cpu, own_cpu, start) = (server.cpu_seconds(), own_cpu_seconds(), Instant::now());
