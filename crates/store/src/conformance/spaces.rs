@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use lattice_engine::{Cursor, PullRequest, Receipt, RowRef, Seq, Stream, Verdict, WriterId};
+use lattice_engine::{Cursor, PullRequest, Receipt, RowRef, Seq, SpaceId, Stream, Verdict, WriterId};
 use lattice_protocol::native::AckId;
 use lattice_protocol::value::{integer, text};
 use lattice_protocol::{Change, Code, EntryId, Field, Incoming, Operation, Refused, RowId, RowKey, Spelling};
@@ -49,6 +49,7 @@ pub async fn spaces(store: Arc<dyn SpaceStore>, sink: &RecordingSink) {
     refused_changes_are_logged(&*store).await;
     corrections_are_read_with_the_page(&*store).await;
     values_and_ids_come_back_byte_for_byte(&*store).await;
+    heads_of_many_spaces_are_read_at_once(&*store).await;
     concurrent_uploads_lose_nothing(store).await;
 }
 
@@ -329,6 +330,17 @@ async fn values_and_ids_come_back_byte_for_byte(store: &dyn SpaceStore) {
         [mixed, short, sixteen].map(|r| r.to_text())
     );
     assert!(rows.iter().all(|row| row.fields[1].value == large && row.fields[0].value == integer(i64::MIN)));
+}
+
+async fn heads_of_many_spaces_are_read_at_once(store: &dyn SpaceStore) {
+    let (empty, used) = (Device::new(store).await, Device::new(store).await);
+    used.send(store, vec![insert(&uuid_row(), 1), insert(&uuid_row(), 2)]).await;
+    let unknown = SpaceId(random_id(&SystemRandom));
+    let asked = [used.space.id, unknown, empty.space.id];
+    let mut heads = store.heads(&asked).await.expect("heads");
+    heads.sort_by_key(|(_, head)| *head);
+    assert_eq!(heads, [(empty.space.id, 0), (used.space.id, 2)]);
+    assert_eq!(store.heads(&[]).await.expect("heads"), []);
 }
 
 async fn concurrent_uploads_lose_nothing(store: Arc<dyn SpaceStore>) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use lattice_engine::{Needs, PairKey, RowRef, SpaceHead, SpaceId};
+use lattice_engine::{Needs, PairKey, RowRef, Seq, SpaceHead, SpaceId};
 use lattice_protocol::EntryId;
 use tokio_postgres::{Row, Statement};
 use uuid::Uuid;
@@ -48,6 +48,17 @@ pub(super) async fn head(connection: &Connection, space: SpaceId) -> Result<Opti
     let sql = "SELECT space_id, head, arrival_us FROM space_head WHERE space_id = $1";
     let row = query_opt(connection, sql, &[&uuid(space.0)]).await?;
     row.map(|row| read_head(&row).map(|(_, head)| head)).transpose()
+}
+
+/// The last seqs of those of many spaces that are there.
+pub(super) async fn heads(
+    connection: &Connection,
+    wanted: &[SpaceId],
+) -> Result<Vec<(SpaceId, Seq)>, PgError> {
+    let sql = "SELECT space_id, head FROM space_head WHERE space_id = ANY($1::uuid[])";
+    let wanted: Vec<Uuid> = wanted.iter().map(|id| uuid(id.0)).collect();
+    let rows = query(connection, sql, &[&wanted]).await?;
+    rows.iter().map(|row| Ok((space(row, 0)?, seq(row, 1)?))).collect()
 }
 
 /// Reads a row of [`LOCK`].

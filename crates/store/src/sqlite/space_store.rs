@@ -76,6 +76,22 @@ impl SpaceStore for SqliteStore {
         Box::pin(self.read_spaces(move |connection, recent| spaces::head(connection, recent, no)))
     }
 
+    fn heads<'a>(
+        &'a self,
+        wanted: &'a [SpaceId],
+    ) -> BoxFuture<'a, Result<Vec<(SpaceId, Seq)>, StoreError>> {
+        let wanted = wanted.to_vec();
+        Box::pin(self.read_spaces(move |connection, recent| {
+            let mut heads = Vec::with_capacity(wanted.len());
+            for id in wanted {
+                if let Some(no) = spaces::number(connection, id)? {
+                    heads.push((id, spaces::head(connection, recent, no)?.seq));
+                }
+            }
+            Ok(heads)
+        }))
+    }
+
     fn audit<'a>(
         &'a self,
         space: &'a Space,

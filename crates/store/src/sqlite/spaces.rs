@@ -4,7 +4,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use lattice_engine::mutation::Mutation;
 use lattice_engine::{
-    Corrected, Needs, PairKey, PullData, PullRequest, Receipt, Row, RowRef, Seq, SpaceHead,
+    Corrected, Needs, PairKey, PullData, PullRequest, Receipt, Row, RowRef, Seq, SpaceHead, SpaceId,
 };
 use lattice_protocol::EntryId;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -17,6 +17,12 @@ use crate::spaces::{AuditLine, Origin};
 
 pub(super) fn corrupt(table: &'static str, column: &'static str, row: impl ToString) -> StoreError {
     StoreError::Corrupt { table, column, row: row.to_string() }
+}
+
+/// The number of a space that is there.
+pub(super) fn number(connection: &Connection, id: SpaceId) -> Result<Option<u32>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT no FROM space WHERE id = ?1")?;
+    Ok(statement.query_row([id.0], |row| row.get(0)).optional()?)
 }
 
 /// The counters of a space.

@@ -134,6 +134,10 @@ impl SpaceStore for Spread {
         self.next().head(space)
     }
 
+    fn heads<'a>(&'a self, spaces: &'a [SpaceId]) -> BoxFuture<'a, Result<Vec<(SpaceId, Seq)>, StoreError>> {
+        self.next().heads(spaces)
+    }
+
     fn audit<'a>(
         &'a self,
         space: &'a Space,
