@@ -64,6 +64,9 @@ pub enum KeyError {
         /// Its length.
         length_bytes: usize,
     },
+    /// What is stored as keys is something else. It is left as it is.
+    #[error("what the database holds as keys is none ({0}); restore it, or set JWT_SECRET")]
+    Stored(&'static str),
     /// The key file cannot be read or written.
     #[error("cannot {action} {path}: {source}")]
     File {
@@ -144,6 +147,23 @@ impl Keys {
     pub fn load_or_create(folder: &Path, random: &dyn Random) -> Result<Self, KeyError> {
         install_crypto_provider();
         let seeds = file::load_or_create(folder, random)?;
+        let keys = seeds.iter().map(Key::ed25519).collect::<Result<_, _>>()?;
+        Ok(Self { keys })
+    }
+
+    /// New keys, in the form in which they are stored where instances share them.
+    #[must_use]
+    pub fn fresh(random: &dyn Random) -> Zeroizing<String> {
+        file::fresh(random)
+    }
+
+    /// Keys from what [`fresh`](Self::fresh) made.
+    ///
+    /// # Errors
+    /// [`KeyError::Stored`].
+    pub fn from_stored(stored: &[u8]) -> Result<Self, KeyError> {
+        install_crypto_provider();
+        let seeds = file::parse(stored).map_err(KeyError::Stored)?;
         let keys = seeds.iter().map(Key::ed25519).collect::<Result<_, _>>()?;
         Ok(Self { keys })
     }
@@ -287,6 +307,19 @@ mod tests {
             for other in [generated(), Keys::from_secrets(&secret("b"), None).expect("keys")] {
                 assert_eq!(verify(&other, token.expose_secret()), Err(AuthError::TokenInvalid));
             }
+        }
+    }
+
+    #[test]
+    fn stored_keys_are_the_same_everywhere() {
+        let stored = Keys::fresh(&SystemRandom);
+        let instances = [(); 2].map(|()| Keys::from_stored(stored.as_bytes()).expect("keys"));
+        let token = instances[0].sign(&claims()).expect("signed");
+        assert_eq!(verify(&instances[1], token.expose_secret()), Ok(claims()));
+        let other = Keys::from_stored(Keys::fresh(&SystemRandom).as_bytes()).expect("keys");
+        assert_eq!(verify(&other, token.expose_secret()), Err(AuthError::TokenInvalid));
+        for nonsense in ["", "{}", "{\"version\":1,\"keys\":[]}"] {
+            assert!(matches!(Keys::from_stored(nonsense.as_bytes()), Err(KeyError::Stored(_))));
         }
     }
 

@@ -121,10 +121,7 @@ pub trait SpaceStore: Send + Sync {
 
     /// The last seqs of many spaces, in any order; those that are not there are left out. What an instance missed is found by
     /// it: others write to the same spaces, and hints get lost.
-    fn heads<'a>(
-        &'a self,
-        spaces: &'a [SpaceId],
-    ) -> BoxFuture<'a, Result<Vec<(SpaceId, Seq)>, StoreError>>;
+    fn heads<'a>(&'a self, spaces: &'a [SpaceId]) -> BoxFuture<'a, Result<Vec<(SpaceId, Seq)>, StoreError>>;
 
     /// Lines of the audit log after a seq, in order.
     fn audit<'a>(

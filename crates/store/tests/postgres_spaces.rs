@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lattice_store::conformance::{self, RecordingSink};
-use lattice_store::postgres::{OpenError, PostgresOptions, PostgresStore};
+use lattice_store::postgres::{MAX_NOTICE_BYTES, OpenError, PostgresOptions, PostgresStore};
 use lattice_store::spaces::SpaceStore;
 use lattice_store::time::{SystemClock, SystemRandom};
 use lattice_testkit::{Database, PostgresServer};
@@ -45,6 +45,9 @@ async fn instances_share_a_database_and_its_secret() {
     let (first, second) = tokio::join!(open(&url, &sinks[0]), open(&url, &sinks[1]));
     let (first, second) = (first.expect("it opens"), second.expect("it opens"));
     assert_eq!(first.mint_key().0, second.mint_key().0);
+    let (one, other) = tokio::join!(first.shared_value("x", b"first"), second.shared_value("x", b"second"));
+    assert_eq!(one.expect("a value"), other.expect("a value"), "of two values that race one is kept");
+    assert_eq!(first.deployment().await, second.deployment().await);
     let space = first.private_space([1; 16]).await.expect("a space");
     assert_eq!(second.private_space([1; 16]).await.expect("a space").id, space.id);
     first.close().await;
@@ -110,4 +113,29 @@ async fn connections_are_encrypted_and_whoever_asks_for_it_knows_to_whom() {
     assert!(refused(open(unencrypted, known).await), "a server that does not speak TLS");
     let missing = open(url("localhost", "require"), Some("/nowhere/ca.pem".into())).await;
     assert!(matches!(missing, Err(OpenError::Authorities(..))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_reaches_all_who_listen() {
+    let database = Database::create();
+    let store = open(&database.url(), &Arc::default()).await.expect("it opens");
+    let (sender, mut receiver) = store.channel("lattice_a").await.expect("a channel");
+    let (_other_sender, mut other) = store.channel("lattice_a").await.expect("a channel");
+    let (elsewhere, mut unheard) = store.channel("lattice_b").await.expect("a channel");
+    let long = "x".repeat(MAX_NOTICE_BYTES);
+    sender.send(&["one".to_owned(), long.clone()]).await.expect("sent");
+    for receiver in [&mut receiver, &mut other] {
+        assert_eq!(receiver.next().await.as_deref(), Some("one"));
+        assert_eq!(receiver.next().await, Some(long.clone()));
+    }
+    assert!(sender.send(&[long + "x"]).await.is_err(), "longer than the server takes");
+    elsewhere.send(&["two".to_owned()]).await.expect("sent");
+    assert_eq!(unheard.next().await.as_deref(), Some("two"), "and nothing of the other channel");
+    database.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = 'lattice-server bus'",
+    );
+    assert_eq!(receiver.next().await, None, "a lost connection is told");
+    assert!(sender.send(&["three".to_owned()]).await.is_err());
+    store.close().await;
 }

@@ -53,10 +53,14 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyErr
 fn read(path: &Path) -> Result<Vec<Seed>, KeyError> {
     let text = fs::read(path).map(Zeroizing::new).map_err(failed("read", path))?;
     keep_private(path)?;
-    let corrupt = |reason| KeyError::Corrupt { path: path.display().to_string(), reason };
-    let stored: Stored = serde_json::from_slice(&text).map_err(|_| corrupt("not the JSON of one"))?;
+    parse(&text).map_err(|reason| KeyError::Corrupt { path: path.display().to_string(), reason })
+}
+
+/// The seeds in the text of a key file.
+pub(super) fn parse(text: &[u8]) -> Result<Vec<Seed>, &'static str> {
+    let stored: Stored = serde_json::from_slice(text).map_err(|_| "not the JSON of one")?;
     if stored.version != VERSION {
-        return Err(corrupt("of another version"));
+        return Err("of another version");
     }
     let seed = |key: &StoredKey| {
         let bytes = URL_SAFE_NO_PAD.decode(key.seed.expose_secret()).map(Zeroizing::new).ok()?;
@@ -64,17 +68,22 @@ fn read(path: &Path) -> Result<Vec<Seed>, KeyError> {
         Some(SecretBox::new(Box::new(bytes)))
     };
     let seeds: Option<Vec<_>> = stored.keys.iter().map(seed).collect();
-    seeds.filter(|seeds| !seeds.is_empty()).ok_or_else(|| corrupt("a key is missing or is none"))
+    seeds.filter(|seeds| !seeds.is_empty()).ok_or("a key is missing or is none")
+}
+
+/// The text of a key file with one new key.
+pub(super) fn fresh(random: &dyn Random) -> Zeroizing<String> {
+    let seed = Seed::init_with_mut(|bytes: &mut [u8; 32]| random.fill(bytes));
+    let encoded = Zeroizing::new(URL_SAFE_NO_PAD.encode(seed.expose_secret()));
+    Zeroizing::new(format!(
+        "{{\"version\":{VERSION},\"keys\":[{{\"alg\":\"EdDSA\",\"seed\":\"{}\"}}]}}\n",
+        *encoded
+    ))
 }
 
 /// Makes the file whole or not at all, and never over one that is there.
 fn create(folder: &Path, path: &Path, random: &dyn Random) -> Result<(), KeyError> {
-    let seed = Seed::init_with_mut(|bytes: &mut [u8; 32]| random.fill(bytes));
-    let encoded = Zeroizing::new(URL_SAFE_NO_PAD.encode(seed.expose_secret()));
-    let text = Zeroizing::new(format!(
-        "{{\"version\":{VERSION},\"keys\":[{{\"alg\":\"EdDSA\",\"seed\":\"{}\"}}]}}\n",
-        *encoded
-    ));
+    let text = fresh(random);
 
     let mut suffix = [0_u8; 8];
     random.fill(&mut suffix);

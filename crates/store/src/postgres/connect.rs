@@ -43,8 +43,8 @@ fn session_settings(for_copy: bool) -> String {
 /// A database and how to get there.
 #[derive(Clone)]
 pub struct Target {
-    config: tokio_postgres::Config,
-    tls: Option<MakeRustlsConnect>,
+    pub(super) config: tokio_postgres::Config,
+    pub(super) tls: Option<MakeRustlsConnect>,
 }
 
 impl Target {

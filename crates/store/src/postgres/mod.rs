@@ -5,6 +5,7 @@
 
 mod access;
 mod accounts;
+mod channel;
 mod connect;
 mod copy;
 mod directory;
@@ -34,6 +35,7 @@ use crate::StoreError;
 use crate::spaces::CommitSink;
 use crate::time::{Clock, Random};
 
+pub use channel::{ChannelReceiver, ChannelSender, MAX_NOTICE_BYTES};
 pub use connect::Target;
 
 use queue::Queue;
@@ -124,6 +126,7 @@ pub struct PostgresStore {
 }
 
 struct Inner {
+    target: Target,
     pool: Pool,
     queue: Arc<Queue>,
     identity: Identity,
@@ -182,7 +185,7 @@ impl PostgresStore {
         });
         let writers = Mutex::new(writers.collect());
         let new_space_rules = options.new_space_rules;
-        let inner = Inner { pool, queue, identity, new_space_rules, clock, random, version, writers };
+        let inner = Inner { target, pool, queue, identity, new_space_rules, clock, random, version, writers };
         let store = Self { inner: Arc::new(inner) };
         store.look_at_version().await.map_err(OpenError::Failed)?;
         Ok(store)
@@ -192,6 +195,32 @@ impl PostgresStore {
     #[must_use]
     pub fn mint_key(&self) -> MintKey {
         self.inner.identity.mint_key
+    }
+
+    /// A value that all instances share under a name: `fresh` if there was none yet. Of several that bring one at the same
+    /// time one is kept, and all are answered that one.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn shared_value(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, StoreError> {
+        attempt!(self, Mode::Single, |connection| schema::meta(connection, name, fresh).await)
+    }
+
+    /// What tells this database from others that may use the same Redis: its own random name, and what its server calls it,
+    /// since a copy has the same random name.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn deployment(&self) -> Result<String, StoreError> {
+        let mut fresh = [0_u8; 8];
+        self.inner.random.fill(&mut fresh);
+        let own = self.shared_value("deployment", &fresh).await?;
+        let sql = "SELECT current_database()::text || '.' || current_schema()::text";
+        let called: String = attempt!(self, Mode::Single, |connection| {
+            let row = transaction::query_opt(connection, sql, &[]).await?;
+            Ok::<_, error::PgError>(row.map_or(Ok(String::new()), |row| row.try_get(0))?)
+        })?;
+        Ok(own.iter().map(|byte| format!("{byte:02x}")).chain([format!(".{called}")]).collect())
     }
 
     /// Looks whether another instance has changed what anybody may do. To be called regularly: hints about it may be lost.

@@ -130,7 +130,8 @@ async fn check_copy(connection: &Connection, shown: &str, for_copy: bool) -> Res
     }
 }
 
-async fn meta(connection: &Connection, key: &str, fresh: &[u8]) -> Result<Vec<u8>, PgError> {
+/// A value that all instances share; the one given if there is none. Whoever is first is asked for by all.
+pub(super) async fn meta(connection: &Connection, key: &str, fresh: &[u8]) -> Result<Vec<u8>, PgError> {
     let sql = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
     connection.execute(sql, &[&key, &fresh]).await?;
     Ok(connection.query_one("SELECT value FROM meta WHERE key = $1", &[&key]).await?.try_get(0)?)

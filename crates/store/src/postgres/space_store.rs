@@ -92,10 +92,7 @@ impl SpaceStore for PostgresStore {
         })
     }
 
-    fn heads<'a>(
-        &'a self,
-        wanted: &'a [SpaceId],
-    ) -> BoxFuture<'a, Result<Vec<(SpaceId, Seq)>, StoreError>> {
+    fn heads<'a>(&'a self, wanted: &'a [SpaceId]) -> BoxFuture<'a, Result<Vec<(SpaceId, Seq)>, StoreError>> {
         Box::pin(async move { attempt!(self, Mode::Single, |c| spaces::heads(c, wanted).await) })
     }
 

@@ -76,10 +76,7 @@ impl SpaceStore for SqliteStore {
         Box::pin(self.read_spaces(move |connection, recent| spaces::head(connection, recent, no)))
     }
 
-    fn heads<'a>(
-        &'a self,
-        wanted: &'a [SpaceId],
-    ) -> BoxFuture<'a, Result<Vec<(SpaceId, Seq)>, StoreError>> {
+    fn heads<'a>(&'a self, wanted: &'a [SpaceId]) -> BoxFuture<'a, Result<Vec<(SpaceId, Seq)>, StoreError>> {
         let wanted = wanted.to_vec();
         Box::pin(self.read_spaces(move |connection, recent| {
             let mut heads = Vec::with_capacity(wanted.len());
