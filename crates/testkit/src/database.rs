@@ -55,6 +55,28 @@ impl Database {
         format!("{base}/{}{query}", self.name)
     }
 
+    /// The rows of a statement, as text; NULL is empty.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    #[track_caller]
+    pub fn query(&self, sql: &str) -> Vec<Vec<String>> {
+        let asked = async |client: &tokio_postgres::Client| {
+            let messages = client.simple_query(sql).await?;
+            let rows = messages.into_iter().filter_map(|message| match message {
+                tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+                _ => None,
+            });
+            let text = |row: &tokio_postgres::SimpleQueryRow, at| row.get(at).unwrap_or_default().to_owned();
+            Ok(rows.map(|row| (0..row.len()).map(|at| text(&row, at)).collect()).collect())
+        };
+        match on_connection(&self.url(), asked) {
+            Ok(rows) => rows,
+            Err(error) => panic!("{sql}: {error}"),
+        }
+    }
+
     /// Runs statements in it.
     ///
     /// # Panics
@@ -79,18 +101,25 @@ pub(crate) fn can_connect(url: &str) -> bool {
     run(url, "SELECT 1").is_ok()
 }
 
-/// Runs statements on a connection of their own, on a thread of its own: callers may be inside a runtime.
 fn run(url: &str, sql: &str) -> Result<(), String> {
-    let work = async {
+    on_connection(url, async |client: &tokio_postgres::Client| client.batch_execute(sql).await)
+}
+
+/// Works on a connection of its own, on a thread of its own: callers may be inside a runtime.
+fn on_connection<T: Send>(
+    url: &str,
+    work: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<T, tokio_postgres::Error> + Send,
+) -> Result<T, String> {
+    let connected = async move || {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await.map_err(described)?;
         let driver = tokio::spawn(connection);
-        let result = client.batch_execute(sql).await.map_err(described);
+        let result = work(&client).await.map_err(described);
         drop(client);
         let _ = driver.await;
         result
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| block_on(work)).join().unwrap_or_else(|_| Err("a panic".to_owned()))
+        scope.spawn(|| block_on(connected())).join().unwrap_or_else(|_| Err("a panic".to_owned()))
     })
 }
 

@@ -3,8 +3,10 @@
 mod database;
 mod postgres_server;
 mod process;
+mod redis;
 mod redis_server;
 
 pub use database::Database;
 pub use postgres_server::PostgresServer;
+pub use redis::redis_url;
 pub use redis_server::RedisServer;
