@@ -1,10 +1,11 @@
 //! The hub: which spaces have connections here, where their heads are, and what was committed recently.
 //!
-//! It is told of commits after they are durable, and tells connections that there is something to pull. It holds nothing
-//! that the store does not hold: losing it costs time, never data.
+//! It is told of commits after they are durable, and tells connections that there is something to pull, and the bus what
+//! other instances should know. It holds nothing that the store does not hold: losing it costs time, never data.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lattice_engine::{Ring, Seq, SpaceId, WriterId};
@@ -12,12 +13,14 @@ use lattice_store::accounts::UserId;
 use lattice_store::spaces::{CommitSink, Committed};
 use tokio::sync::watch;
 
+use crate::bus::Outbox;
 use crate::spaces::AccessHints;
 
 pub use commit_frame::{CommitFrame, PlainKey};
-pub use presence::{Present, Shown, Watched};
+pub use presence::{MAX_PRESENT_CLIENTS, Present, Shown, Watched};
 
 mod commit_frame;
+mod elsewhere;
 mod presence;
 
 /// Bytes of recent commits kept for each space that has connections.
@@ -32,7 +35,7 @@ const COMMIT_OVERHEAD_BYTES: usize = 64;
 /// What connections of a space are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal {
-    /// The last seq that was committed here; 0 until there is one.
+    /// The last seq that is known of: committed here, told by another instance, or found by looking. 0 until there is one.
     pub head: Seq,
     /// Counts changes of what anybody may do in the space.
     pub access: u64,
@@ -48,6 +51,16 @@ pub struct Hub {
     spaces: Mutex<State>,
     /// Spaces with commits of the group that is being told, and their heads.
     told: Mutex<Vec<(Arc<LiveSpace>, Seq)>>,
+    shared: Arc<Shared>,
+}
+
+/// What a hub and its spaces share.
+#[derive(Default)]
+struct Shared {
+    /// What other instances are told; `None` when there are none.
+    outbox: Option<Arc<Outbox>>,
+    /// The next place of a client that shows something.
+    next_place: AtomicU64,
 }
 
 #[derive(Default)]
@@ -60,6 +73,7 @@ struct State {
 pub struct LiveSpace {
     id: SpaceId,
     hub: Weak<Hub>,
+    shared: Arc<Shared>,
     signal: watch::Sender<Signal>,
     ring: Mutex<Ring<Option<Arc<CommitFrame>>>>,
     /// Ways of writing in the JSON dialect that connections want, and how many want each.
@@ -105,6 +119,13 @@ impl Hub {
         Arc::new(Self::default())
     }
 
+    /// A hub that tells other instances what they should know.
+    #[must_use]
+    pub fn with_outbox(outbox: Arc<Outbox>) -> Arc<Self> {
+        let shared = Shared { outbox: Some(outbox), ..Shared::default() };
+        Arc::new(Self { shared: Arc::new(shared), ..Self::default() })
+    }
+
     /// The live side of a space, for one more connection.
     #[must_use]
     pub fn join(self: &Arc<Self>, id: SpaceId) -> Arc<LiveSpace> {
@@ -114,6 +135,7 @@ impl Hub {
             Arc::new(LiveSpace {
                 id,
                 hub: Arc::downgrade(self),
+                shared: Arc::clone(&self.shared),
                 signal: watch::Sender::new(Signal { head: 0, access: 0, presence: 0, closing }),
                 ring: Mutex::new(Ring::new(MAX_RING_BYTES, MAX_RING_COMMITS)),
                 plain: Mutex::default(),
@@ -150,19 +172,26 @@ impl Hub {
 
 impl AccessHints for Hub {
     fn access_changed(&self, space: SpaceId) {
-        if let Some(space) = self.find(space) {
-            space.signal.send_modify(|signal| signal.access += 1);
+        self.access_moved(space);
+        if let Some(outbox) = &self.shared.outbox {
+            outbox.access(space);
         }
     }
 
-    fn user_changed(&self, _: UserId) {
+    fn user_changed(&self, user: UserId) {
         // Which connections are the user's is not kept. Each looks by itself, within seconds, when the directory's version
         // has changed; waking all of them for one would cost more than that.
+        if let Some(outbox) = &self.shared.outbox {
+            outbox.user(user);
+        }
     }
 }
 
 impl CommitSink for Hub {
     fn committed(&self, commit: Committed) {
+        if let Some(outbox) = &self.shared.outbox {
+            outbox.head(commit.space, commit.head);
+        }
         let Some(space) = self.find(commit.space) else { return };
         // A single connection is nearly always the writer itself, which only needs to know that the commit is its own. For
         // anyone else an entry that was not kept is read from the store.
@@ -192,7 +221,7 @@ impl CommitSink for Hub {
     fn group_done(&self) {
         let told = std::mem::take(&mut *lock(&self.told));
         for (space, head) in told {
-            space.signal.send_modify(|signal| signal.head = signal.head.max(head));
+            space.reached(head);
         }
     }
 }
@@ -216,7 +245,9 @@ impl LiveSpace {
     }
 
     /// What follows `position` in the ring, without what `writer` wrote itself: at most `max` commits, and the position
-    /// after them. `None` when the ring does not have all of it.
+    /// after them. `None` when the ring does not have all of it. It has what was committed here, without a gap: what another
+    /// instance has written is not in it, nor what came before that, and a position that is not moved on by it is to be
+    /// moved on by the store.
     #[must_use]
     pub fn recent(
         &self,

@@ -1,20 +1,24 @@
-//! Presence: what the clients of a space show one another while they are connected. It is kept in memory only, and by this
-//! instance alone.
+//! Presence: what the clients of a space show one another while they are connected. It is kept in memory only; what clients
+//! of other instances show is kept beside it ([`super::elsewhere`]).
 //!
 //! Whoever watches is not sent every state that there was: it is woken, and told of what differs from what it was told last.
 //! So the last state wins, and a client that changes its own more often than others can read costs them nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use lattice_engine::SpaceId;
+use tokio::time::Instant;
 
 use super::{LiveSpace, lock};
+use crate::bus::message::{InstanceId, Message};
 
-/// Clients of one space that may show something at a time: each watcher remembers what it was told of every one, so memory
-/// grows with the square of it.
-const MAX_PRESENT_CLIENTS: usize = 256;
+/// Clients of one space that may show something at a time, on all instances: each watcher remembers what it was told of every
+/// one, so memory grows with the square of it.
+pub const MAX_PRESENT_CLIENTS: usize = 256;
 
 /// What one client shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,38 +31,63 @@ pub struct Shown {
     pub state: Bytes,
 }
 
-/// What the clients of a space show, each under a number that is never used again.
+impl Shown {
+    /// The same for other instances.
+    pub(super) fn message(&self, space: SpaceId, no: u64, turn: u64) -> Message {
+        let Self { user, client_id, state } = self.clone();
+        Message::Shown { space, no, turn, user, client_id, state }
+    }
+}
+
+/// A client's place: the instance that it is connected to, `None` for this one, and a number that is never used again there.
+pub(super) type Place = (Option<InstanceId>, u64);
+
+/// What stands at a place.
+pub(super) struct Standing {
+    pub(super) shown: Arc<Shown>,
+    /// Counts what was shown at this place.
+    pub(super) turn: u64,
+}
+
+/// What the clients of a space show.
 #[derive(Default)]
 pub(super) struct Registry {
-    next: u64,
-    shown: BTreeMap<u64, Arc<Shown>>,
+    pub(super) standing: BTreeMap<Place, Standing>,
+    /// Instances that show something, and when they were last heard to do so.
+    pub(super) heard: BTreeMap<InstanceId, Instant>,
+    /// Others were asked what their clients show.
+    pub(super) asked: bool,
 }
 
 /// A client's place among those that show something. Dropping it shows nothing any more.
 pub struct Present {
     space: Arc<LiveSpace>,
     no: u64,
+    turn: AtomicU64,
 }
 
 impl Present {
     /// Shows something else.
     pub fn show(&self, shown: Shown) {
-        lock(&self.space.presence).shown.insert(self.no, Arc::new(shown));
-        self.space.presence_changed();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
+        self.space.stands(self.no, turn, shown);
     }
 }
 
 impl Drop for Present {
     fn drop(&mut self) {
-        lock(&self.space.presence).shown.remove(&self.no);
+        lock(&self.space.presence).standing.remove(&(None, self.no));
         self.space.presence_changed();
+        if let Some(outbox) = &self.space.shared.outbox {
+            outbox.presence(self.space.id, self.no, Message::Gone(self.space.id, self.no));
+        }
     }
 }
 
 /// What a watcher has been told.
 #[derive(Default)]
 pub struct Watched {
-    told: BTreeMap<u64, Arc<Shown>>,
+    told: BTreeMap<Place, Arc<Shown>>,
     /// What the signal said of presence at the last look.
     seen: u64,
 }
@@ -67,18 +96,25 @@ impl LiveSpace {
     /// A place for a client that shows something; `None` when as many as may are there already.
     #[must_use]
     pub fn present(self: &Arc<Self>, shown: Shown) -> Option<Present> {
-        let no = {
+        let no = self.shared.next_place.fetch_add(1, Ordering::Relaxed);
+        self.stands(no, 0, shown).then(|| Present { space: Arc::clone(self), no, turn: AtomicU64::new(0) })
+    }
+
+    /// A client of this instance shows something. False when there is no place for it.
+    fn stands(&self, no: u64, turn: u64, shown: Shown) -> bool {
+        let (shown, place) = (Arc::new(shown), (None, no));
+        {
             let mut registry = lock(&self.presence);
-            if registry.shown.len() >= MAX_PRESENT_CLIENTS {
-                return None;
+            if registry.standing.len() >= MAX_PRESENT_CLIENTS && !registry.standing.contains_key(&place) {
+                return false;
             }
-            let no = registry.next;
-            registry.next += 1;
-            registry.shown.insert(no, Arc::new(shown));
-            no
-        };
+            registry.standing.insert(place, Standing { shown: Arc::clone(&shown), turn });
+        }
         self.presence_changed();
-        Some(Present { space: Arc::clone(self), no })
+        if let Some(outbox) = &self.shared.outbox {
+            outbox.presence(self.id, no, shown.message(self.id, no, turn));
+        }
+        true
     }
 
     /// Tells a watcher what others show now, and not the same twice; without a state those who show nothing any more.
@@ -92,16 +128,17 @@ impl LiveSpace {
         // Before the look: what changes during it is looked at again.
         watched.seen = self.signal.borrow().presence;
         let registry = lock(&self.presence);
-        let others = registry.shown.iter().filter(|(no, _)| own.is_none_or(|own| own.no != **no));
-        for (no, shown) in others {
-            if watched.told.get(no).is_some_and(|told| Arc::ptr_eq(told, shown)) {
+        let others =
+            registry.standing.iter().filter(|(place, _)| own.is_none_or(|own| (None, own.no) != **place));
+        for (place, Standing { shown, .. }) in others {
+            if watched.told.get(place).is_some_and(|told| Arc::ptr_eq(told, shown)) {
                 continue;
             }
             tell(shown, Some(&shown.state));
-            watched.told.insert(*no, Arc::clone(shown));
+            watched.told.insert(*place, Arc::clone(shown));
         }
-        watched.told.retain(|no, told| {
-            let shows = registry.shown.contains_key(no);
+        watched.told.retain(|place, told| {
+            let shows = registry.standing.contains_key(place);
             if !shows {
                 tell(told, None);
             }
@@ -109,7 +146,7 @@ impl LiveSpace {
         });
     }
 
-    fn presence_changed(&self) {
+    pub(super) fn presence_changed(&self) {
         self.signal.send_modify(|signal| signal.presence += 1);
     }
 }
@@ -124,8 +161,6 @@ impl Watched {
 
 #[cfg(test)]
 mod tests {
-    use lattice_engine::SpaceId;
-
     use super::super::Hub;
     use super::*;
 

@@ -19,11 +19,12 @@ use super::outbox::Outbox;
 use super::seat::Refusal;
 use crate::net::io::SocketIo;
 
-/// How often a socket, or a poll that waits, looks whether something that decides its rights has changed: what was revoked takes effect within this
-/// time.
-pub(super) const ACCESS_CHECK_INTERVAL: Duration = Duration::from_secs(4);
+/// How often a socket, or a poll that waits, looks whether something that decides its rights has changed that this instance
+/// knows of. What another one has changed is known a second later: together that stays within the five seconds after which
+/// what was revoked must be without effect.
+pub(super) const ACCESS_CHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// Checks after which a session is looked up although nothing has changed that this instance knows of.
-const MAX_CHECKS_SKIPPED: u32 = 15;
+const MAX_CHECKS_SKIPPED: u32 = 20;
 /// How long the close frame may take to leave.
 const MAX_CLOSE_TIME: Duration = Duration::from_secs(2);
 

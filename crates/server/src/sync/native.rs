@@ -167,6 +167,10 @@ impl<'a> Native<'a> {
                     self.seat.live.recent(position, self.seat.stream.writer(), MAX_COMMITS_PER_TURN)
                 && reached > position
             {
+                // Asked after the look into the ring: what is in it by now may have been written after rights had changed.
+                if self.seat.is_behind(self.state) {
+                    continue;
+                }
                 let frames = frames.iter().filter_map(|frame| frame.native());
                 frames.for_each(|frame| self.line.outbox.push(frame));
                 self.seat.stream.sent_live(reached);

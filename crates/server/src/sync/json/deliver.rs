@@ -71,7 +71,7 @@ async fn deliver(
     }
     if !held.wants_state() {
         // Acks or presence alone.
-    } else if !held.muted && !deliver_live(held, format, &mut send) {
+    } else if !held.muted && !deliver_live(state, held, format, &mut send) {
         let (delivery, more) = held.seat.pull(state, MAX_PAGE_ROWS).await?;
         send_delivery(held, delivery, more, format, &mut send);
     } else if held.muted && held.seat.stream.pending() > 0 {
@@ -98,7 +98,12 @@ async fn deliver(
 }
 
 /// Sends what the ring has after the position. False when the store must be read.
-fn deliver_live(held: &mut Subscription, format: Format, send: &mut impl FnMut(Bytes)) -> bool {
+fn deliver_live(
+    state: &SyncState,
+    held: &mut Subscription,
+    format: Format,
+    send: &mut impl FnMut(Bytes),
+) -> bool {
     let stream = &mut held.seat.stream;
     if !stream.takes_live() || !held.complete {
         return false;
@@ -113,6 +118,11 @@ fn deliver_live(held: &mut Subscription, format: Format, send: &mut impl FnMut(B
     let Some(written) = frames.iter().map(|frame| frame.plain(key)).collect::<Option<Vec<_>>>() else {
         return false;
     };
+    // Asked after the look into the ring: what is in it by now may have been written after rights had changed.
+    if held.seat.is_behind(state) {
+        return false;
+    }
+    let stream = &mut held.seat.stream;
     written.into_iter().flatten().for_each(send);
     stream.sent_live(reached);
     true

@@ -70,6 +70,9 @@ impl Subscription {
     pub(super) fn new(name: Space, seat: Seat, muted: bool, format: Format) -> Self {
         let signal = seat.live.subscribe();
         let access_seen = seat.signal.borrow().access;
+        if !muted {
+            seat.live.look_around();
+        }
         let mut subscription = Self {
             name,
             access_seen,
