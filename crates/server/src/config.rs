@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::Parser;
 use lattice_engine::{Rule, Rules};
 use lattice_protocol::limits::{DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::bus;
 
 /// Smallest limit on frames that still takes what clients send by default.
 const MIN_FRAME_BYTES: usize = 64 << 10;
@@ -22,13 +24,33 @@ pub struct Config {
     /// Port to listen on; 0 takes a free one.
     #[arg(long, env = "PORT", default_value_t = 8080)]
     pub port: u16,
-    /// Folder of the database and the keys; made when it is not there.
+    /// Folder of the database and the keys; made when it is not there. Not used with PostgreSQL.
     #[arg(long, env = "DATA_DIR", default_value = "data")]
     pub data_dir: PathBuf,
-    /// Database: `sqlite:PATH`. By default `lattice.db` in the data folder.
-    #[arg(long, env = "DATABASE_URL")]
+    /// Database: `sqlite:PATH` or `postgres://…`. By default `lattice.db` in the data folder.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// Secret that signs access tokens (HS256), at least 32 bytes. Without it a key is made and kept in the data folder.
+    /// Connections to PostgreSQL, 2 to 1000. One more listens.
+    #[arg(long, env = "DATABASE_POOL", default_value_t = 16)]
+    pub database_pool: usize,
+    /// Certificate authorities of PostgreSQL, as a PEM file. By default the system's.
+    #[arg(long, env = "DATABASE_TLS_CA")]
+    pub database_tls_ca: Option<PathBuf>,
+    /// How long the start waits for PostgreSQL, in seconds.
+    #[arg(long, env = "DATABASE_WAIT_SECONDS", default_value_t = 60)]
+    pub database_wait_seconds: u64,
+    /// Spaces whose uploads may share a transaction of PostgreSQL; 1 where spaces live on different nodes.
+    #[arg(long, env = "DATABASE_GROUP_SPACES", default_value_t = 64)]
+    pub database_group_spaces: usize,
+    /// Redis by which instances on the same PostgreSQL tell one another what has changed. By default PostgreSQL itself.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<SecretString>,
+    /// How long `/readyz` says that the server is closing before connections are closed, in seconds: as long as a load
+    /// balancer takes to notice.
+    #[arg(long, env = "DRAIN_SECONDS", default_value_t = 0)]
+    pub drain_seconds: u64,
+    /// Secret that signs access tokens (HS256), at least 32 bytes. Without it a key is made and kept in the data folder, or in
+    /// PostgreSQL.
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<SecretString>,
     /// The secret before: tokens signed with it stay valid until they expire.
@@ -67,10 +89,33 @@ pub struct Config {
     pub log_json: bool,
 }
 
+/// Where the data is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Database {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A server, by its address, which may hold a password.
+    Postgres(String),
+}
+
 /// A setting that cannot be used: one sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
+
+impl ConfigError {
+    pub(crate) fn redis(error: &bus::BusError) -> Self {
+        Self(format!("REDIS_URL cannot be read: {error}"))
+    }
+
+    pub(crate) fn database_address(reason: &str) -> Self {
+        Self(format!("DATABASE_URL cannot be read: {reason}"))
+    }
+
+    pub(crate) fn tls_ca(error: &impl std::fmt::Display) -> Self {
+        Self(format!("DATABASE_TLS_CA: {error}"))
+    }
+}
 
 impl Config {
     /// Checks what the parser cannot.
@@ -93,6 +138,16 @@ impl Config {
             format!("MAX_PAGES is {}; it must be 1 to 10000", self.max_pages)
         } else if !(1..=600).contains(&self.ping_seconds) {
             format!("PING_SECONDS is {}; it must be 1 to 600", self.ping_seconds)
+        } else if !(2..=1_000).contains(&self.database_pool) {
+            format!("DATABASE_POOL is {}; it must be 2 to 1000", self.database_pool)
+        } else if self.database_wait_seconds > 3_600 {
+            format!("DATABASE_WAIT_SECONDS is {}; it must be 0 to 3600", self.database_wait_seconds)
+        } else if !(1..=1_000).contains(&self.database_group_spaces) {
+            format!("DATABASE_GROUP_SPACES is {}; it must be 1 to 1000", self.database_group_spaces)
+        } else if self.drain_seconds > 600 {
+            format!("DRAIN_SECONDS is {}; it must be 0 to 600", self.drain_seconds)
+        } else if let Some(problem) = self.redis_problem()? {
+            problem
         } else if self.jwt_secret_previous.is_some() && self.jwt_secret.is_none() {
             "JWT_SECRET_PREVIOUS is set but JWT_SECRET is not".to_owned()
         } else {
@@ -107,22 +162,50 @@ impl Config {
         SocketAddr::new(self.host, self.port)
     }
 
-    /// The database file.
+    /// The database.
     ///
     /// # Errors
-    /// When `DATABASE_URL` names a database that this version cannot use.
-    pub fn database_path(&self) -> Result<PathBuf, ConfigError> {
-        let Some(url) = &self.database_url else { return Ok(self.data_dir.join("lattice.db")) };
+    /// When `DATABASE_URL` names one that cannot be used.
+    pub fn database(&self) -> Result<Database, ConfigError> {
+        let Some(url) = &self.database_url else {
+            return Ok(Database::Sqlite(self.data_dir.join("lattice.db")));
+        };
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Database::Postgres(url.clone()));
+        }
         let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
         match path {
-            Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
+            Some(path) if !path.is_empty() => Ok(Database::Sqlite(PathBuf::from(path))),
             _ => {
                 let scheme = url.split(':').next().unwrap_or_default();
                 Err(ConfigError(format!(
-                    "DATABASE_URL starts with {scheme:?}; this version takes sqlite:PATH"
+                    "DATABASE_URL starts with {scheme:?}; it must be sqlite:PATH or postgres://…"
                 )))
             }
         }
+    }
+
+    /// Connections of PostgreSQL: for reads and everything that is no upload, and for uploads, each of which stores many.
+    #[must_use]
+    pub fn database_connections(&self) -> (usize, usize) {
+        let writers = (self.database_pool / 4).max(1);
+        (self.database_pool - writers, writers)
+    }
+
+    /// The address of Redis.
+    #[must_use]
+    pub fn redis_url(&self) -> Option<&str> {
+        self.redis_url.as_ref().map(ExposeSecret::expose_secret)
+    }
+
+    fn redis_problem(&self) -> Result<Option<String>, ConfigError> {
+        let Some(url) = self.redis_url() else { return Ok(None) };
+        if let Database::Sqlite(_) = self.database()? {
+            return Ok(Some(
+                "REDIS_URL is for several instances, which need DATABASE_URL=postgres://…".to_owned(),
+            ));
+        }
+        Ok(bus::redis::client(url).err().map(|error| ConfigError::redis(&error).0))
     }
 
     /// Merge rules of new spaces.

@@ -1,10 +1,15 @@
 //! The Lattice sync server: HTTP, WebSocket, hub and configuration. The binary `lattice-server` is a thin shell around it.
 
+pub mod backend;
 pub mod bus;
 pub mod config;
 pub mod http;
 pub mod hub;
+pub mod instances;
 pub mod net;
+pub mod readiness;
 pub mod run;
 pub mod spaces;
 pub mod sync;
+mod upkeep;
+pub mod work;

@@ -2,9 +2,10 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
-use lattice_server::config::Config;
+use lattice_server::config::{Config, Database};
 use lattice_server::run::Server;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -12,11 +13,18 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How long threads may go on that wait for the system, once all is closed.
+const MAX_REST_TIME: Duration = Duration::from_millis(100);
+
 fn main() -> ExitCode {
     let config = Config::parse();
     let result = start_logging(&config).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(run(&config))
+        let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
+        let result = runtime.block_on(run(&config));
+        // By now everything is stored. A look-up of a name that nobody answers would hold up the end.
+        runtime.shutdown_timeout(MAX_REST_TIME);
+        result
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,7 +67,10 @@ fn greet(config: &Config, server: &Server) {
          -d '{{\"email\":\"you@example.com\",\"password\":\"choose-a-long-one\"}}'\n\
          Then point a client at ws://{address}/sync\n",
         version = env!("CARGO_PKG_VERSION"),
-        data = config.data_dir.display(),
+        data = match config.database() {
+            Ok(Database::Postgres(_)) => "PostgreSQL".to_owned(),
+            _ => config.data_dir.display().to_string(),
+        },
     );
     // A closed standard output is no reason to stop serving.
     let _ = std::io::stdout().write_all(text.as_bytes());

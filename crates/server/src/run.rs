@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_auth::{AuthService, Keys, PasswordCost, Passwords};
+use lattice_auth::{AuthService, PasswordCost, Passwords};
 use lattice_protocol::plain::DerivationKey;
-use lattice_store::sqlite::{OpenError, SqliteOptions, SqliteStore};
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -15,19 +14,22 @@ use tokio_util::task::TaskTracker;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::config::{Config, ConfigError};
+use crate::backend::Backend;
+use crate::bus::{Bus, Outbox};
+use crate::config::{Config, ConfigError, Database};
 use crate::hub::Hub;
+use crate::instances::Instances;
+use crate::readiness::Readiness;
 use crate::spaces::{AccessHints, Spaces};
 use crate::sync::admission::Admission;
 use crate::sync::{SyncLimits, SyncState, changes, handshake};
-use crate::{http, net};
+use crate::{http, net, upkeep};
 
-/// How long shutdown waits for clients. The whole of it stays below the 10 s that orchestrators commonly allow.
-const MAX_DRAIN_TIME: Duration = Duration::from_secs(8);
-/// How often ended sessions and invites are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
-/// How often deleted spaces are looked for.
-const PURGE_INTERVAL: Duration = Duration::from_secs(60);
+/// How long shutdown waits for clients. With the end of the bus and of the database, a second each, the whole of it stays
+/// below the 10 s that orchestrators commonly allow.
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(7);
+/// How long the end of the bus may take.
+const MAX_FAREWELL_TIME: Duration = Duration::from_secs(1);
 /// Compressors that sockets share.
 const DEFLATE_POOL: usize = 8;
 
@@ -46,8 +48,8 @@ pub enum StartError {
         reason: std::io::Error,
     },
     /// The database.
-    #[error(transparent)]
-    Database(#[from] OpenError),
+    #[error("{0}")]
+    Database(String),
     /// The keys.
     #[error("cannot sign tokens: {0}")]
     Keys(String),
@@ -61,80 +63,17 @@ pub enum StartError {
     },
 }
 
-fn auth_service(
-    config: &Config,
-    store: &SqliteStore,
-    clock: &Arc<dyn Clock>,
-    random: &Arc<dyn Random>,
-) -> Result<Arc<AuthService>, StartError> {
-    let keys = match &config.jwt_secret {
-        Some(secret) => Keys::from_secrets(secret, config.jwt_secret_previous.as_ref()),
-        None => Keys::load_or_create(&config.data_dir, &**random),
-    };
-    let keys = keys.map_err(|error| StartError::Keys(error.to_string()))?;
-    let passwords =
-        Passwords::new(PasswordCost::default()).map_err(|error| StartError::Keys(error.to_string()))?;
-    let accounts = Arc::new(store.clone());
-    Ok(Arc::new(AuthService::new(accounts, keys, passwords, Arc::clone(clock), Arc::clone(random))))
-}
-
-/// Forgets sessions that ended long ago, until `stop` is cancelled.
-async fn sweep(auth: Arc<AuthService>, stop: CancellationToken) {
-    let mut due = tokio::time::interval(SWEEP_INTERVAL);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = due.tick() => {}
-        }
-        match auth.sweep().await {
-            Ok(0) => {}
-            Ok(sessions) => tracing::info!(sessions, "forgot sessions that ended long ago"),
-            Err(error) => tracing::warn!(%error, "cannot forget old sessions; it is tried again later"),
-        }
-    }
-}
-
-/// Forgets invites that expired long ago, until `stop` is cancelled.
-async fn forget_invites(spaces: Arc<Spaces>, stop: CancellationToken) {
-    let mut due = tokio::time::interval(SWEEP_INTERVAL);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = due.tick() => {}
-        }
-        if let Err(error) = spaces.forget_invites().await {
-            tracing::warn!(%error, "cannot forget expired invites; it is tried again later");
-        }
-    }
-}
-
-/// Erases what deleted spaces held, until `stop` is cancelled: whatever is left then is erased after the next start.
-async fn purge(spaces: Arc<Spaces>, stop: CancellationToken) {
-    let mut due = tokio::time::interval(PURGE_INTERVAL);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = due.tick() => {}
-        }
-        let purged = tokio::select! {
-            () = stop.cancelled() => return,
-            purged = spaces.purge() => purged,
-        };
-        match purged {
-            Ok(0) => {}
-            Ok(records) => tracing::info!(records, "erased what deleted spaces held"),
-            Err(error) => tracing::warn!(%error, "cannot erase deleted spaces; it is tried again later"),
-        }
-    }
-}
-
 /// A server that listens.
 pub struct Server {
     address: SocketAddr,
+    drain: Duration,
     stop: CancellationToken,
+    stop_bus: CancellationToken,
     hub: Arc<Hub>,
+    readiness: Arc<Readiness>,
     tracker: TaskTracker,
-    store: SqliteStore,
+    background: TaskTracker,
+    backend: Backend,
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -145,10 +84,11 @@ impl Server {
     /// See [`StartError`].
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         config.check()?;
-        let path = config.database_path()?;
-        let folder_error =
-            |reason| StartError::DataFolder { path: config.data_dir.display().to_string(), reason };
-        std::fs::create_dir_all(&config.data_dir).map_err(folder_error)?;
+        if let Database::Sqlite(_) = config.database()? {
+            let path = config.data_dir.display().to_string();
+            std::fs::create_dir_all(&config.data_dir)
+                .map_err(|reason| StartError::DataFolder { path, reason })?;
+        }
         // The address first: a second server on the same folder should say that the port is taken, not fail on a lock.
         let address = config.address();
         let listener =
@@ -157,27 +97,38 @@ impl Server {
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
-        let hub = Hub::new();
-        let options = SqliteOptions {
-            max_skew_us: i64::from(config.max_skew_seconds) * 1_000_000,
-            new_space_rules: config.rules(),
-            ..SqliteOptions::default()
+        let outbox = Arc::new(Outbox::default());
+        let hub = match config.database()? {
+            Database::Sqlite(_) => Hub::new(),
+            Database::Postgres(_) => Hub::with_outbox(Arc::clone(&outbox)),
         };
-        let store = SqliteStore::open(
-            &path,
-            options,
-            Arc::clone(&hub) as _,
-            Arc::clone(&clock),
-            Arc::clone(&random),
-        )?;
-        let auth = auth_service(config, &store, &clock, &random)?;
+        let backend = Backend::open(config, Arc::clone(&hub) as _, &clock, &random).await?;
+        let keys = backend.keys(config, &*random).await?;
+        let passwords = Passwords::new(PasswordCost::default());
+        let passwords = passwords.map_err(|error| StartError::Keys(error.to_string()))?;
+        let accounts = Arc::clone(&backend.accounts);
+        let auth = AuthService::new(accounts, keys, passwords, Arc::clone(&clock), Arc::clone(&random));
+        let auth = Arc::new(auth);
+
+        let (stop, stop_bus) = (CancellationToken::new(), CancellationToken::new());
+        let (tracker, background) = (TaskTracker::new(), TaskTracker::new());
+        let mut readiness = Readiness::new(Arc::clone(&backend.accounts));
+        if let (Some(transport), Some(version)) = (backend.transport(config).await?, backend.version_look()) {
+            let spaces = Arc::clone(&backend.spaces);
+            let instances = Instances::new(Arc::clone(&hub), spaces, version, Arc::clone(&random));
+            let bus = Bus::new(transport, outbox, Arc::clone(&instances) as _, Arc::clone(&random));
+            readiness = readiness.shared(bus.status(), instances.looks());
+            background.spawn(bus.run(stop_bus.clone()));
+            background.spawn(Arc::clone(&instances).watch_version(stop_bus.clone()));
+            background.spawn(instances.watch_heads(stop_bus.clone()));
+        }
+        let readiness = Arc::new(readiness);
+
         let max_upload_kib = config.max_upload_mib.saturating_mul(1_024);
-        let tracker = TaskTracker::new();
-        let stop = CancellationToken::new();
         let sync = SyncState {
-            store: Arc::new(store.clone()),
-            directory: Arc::new(store.clone()),
-            derivation_key: DerivationKey(store.mint_key().0),
+            store: Arc::clone(&backend.spaces),
+            directory: Arc::clone(&backend.directory),
+            derivation_key: DerivationKey(backend.mint_key.0),
             stop: stop.clone(),
             hub: Arc::clone(&hub),
             auth: Arc::clone(&auth),
@@ -187,6 +138,8 @@ impl Server {
             deflate: yawc::DeflatePool::new(DEFLATE_POOL),
             upload_kib: Arc::new(Semaphore::new(max_upload_kib as usize)),
             admission: Arc::new(Admission::new(config.max_handshakes, config.max_pages, Arc::clone(&random))),
+            uploads: Arc::clone(&readiness.uploads),
+            pulls: Arc::clone(&readiness.pulls),
             limits: Arc::new(SyncLimits {
                 max_frame_bytes: config.max_frame_bytes,
                 ping_interval: config.ping_interval(),
@@ -198,11 +151,10 @@ impl Server {
             .routes(routes!(handshake::sync_space_socket))
             .routes(routes!(changes::poll_changes, changes::upload_changes))
             .with_state(sync);
-        let directory = Arc::new(store.clone());
         let hints: Arc<dyn AccessHints> = Arc::clone(&hub) as _;
-        let spaces = Arc::new(Spaces::new(directory, hints, clock, random));
+        let spaces = Arc::new(Spaces::new(Arc::clone(&backend.directory), hints, clock, random));
         let state =
-            http::state::AppState::new(Arc::clone(&auth), Arc::new(store.clone()), Arc::clone(&spaces));
+            http::state::AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces));
         let router = http::router(state, sync);
         let accepting = tokio::spawn(net::listen::serve(
             listener,
@@ -211,10 +163,11 @@ impl Server {
             stop.clone(),
             tracker.clone(),
         ));
-        tracker.spawn(sweep(auth, stop.clone()));
-        tracker.spawn(forget_invites(Arc::clone(&spaces), stop.clone()));
-        tracker.spawn(purge(spaces, stop.clone()));
-        Ok(Self { address, stop, hub, tracker, store, accepting })
+        tracker.spawn(upkeep::sweep(auth, stop.clone()));
+        tracker.spawn(upkeep::forget_invites(Arc::clone(&spaces), stop.clone()));
+        tracker.spawn(upkeep::purge(spaces, stop.clone()));
+        let drain = Duration::from_secs(config.drain_seconds);
+        Ok(Self { address, drain, stop, stop_bus, hub, readiness, tracker, background, backend, accepting })
     }
 
     /// Where it listens.
@@ -223,9 +176,11 @@ impl Server {
         self.address
     }
 
-    /// Takes no further uploads, finishes and acknowledges what is under way, closes sockets with 1001, and closes the
-    /// database. Ends within 10 s.
+    /// Says that it is not ready, and after the time that load balancers are given takes no further uploads, finishes and
+    /// acknowledges what is under way, closes sockets with 1001, and closes the database. Ends within 10 s after that time.
     pub async fn shut_down(self) {
+        self.readiness.close();
+        tokio::time::sleep(self.drain).await;
         self.stop.cancel();
         self.hub.close();
         let _ = self.accepting.await;
@@ -233,6 +188,12 @@ impl Server {
         if tokio::time::timeout(MAX_DRAIN_TIME, self.tracker.wait()).await.is_err() {
             tracing::warn!(sockets = self.tracker.len(), "some clients did not leave in time");
         }
-        self.store.close().await;
+        // After the last commit, so that the others hear of it.
+        self.stop_bus.cancel();
+        self.background.close();
+        if tokio::time::timeout(MAX_FAREWELL_TIME, self.background.wait()).await.is_err() {
+            tracing::warn!("the other instances could not be told of the last changes; they find them");
+        }
+        self.backend.close().await;
     }
 }

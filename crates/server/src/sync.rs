@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::hub::Hub;
+use crate::work::Work;
 
 use admission::Admission;
 
@@ -53,6 +54,10 @@ pub struct SyncState {
     pub upload_kib: Arc<Semaphore>,
     /// Turns at the database.
     pub admission: Arc<Admission>,
+    /// Uploads that wait for their commit.
+    pub uploads: Arc<Work>,
+    /// Pages that are being read.
+    pub pulls: Arc<Work>,
     /// Limits of sockets.
     pub limits: Arc<SyncLimits>,
 }

@@ -2,51 +2,60 @@
 //!
 //! Refusal: `not_ready` (503).
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
-use lattice_store::accounts::UserId;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::healthz::Health;
 use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
-
-/// How long the database may take: less than those who ask commonly wait.
-const MAX_ANSWER_TIME: Duration = Duration::from_secs(2);
+use crate::readiness::{NotReady, Ready};
 
 problems!(Problems, [], 503 "not_ready");
+
+/// That requests can be served.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Readiness {
+    /// `ok`; `degraded` while the instance is cut off from the others, whose changes then arrive some seconds late.
+    #[schema(example = "ok")]
+    status: &'static str,
+}
 
 /// Says whether requests can be served.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "server",
-    responses((status = 200, description = "They can.", body = Health), Problems)
+    responses((status = 200, description = "They can.", body = Readiness), Problems)
 )]
-pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Health>, Problem> {
-    let answer = tokio::time::timeout(MAX_ANSWER_TIME, state.accounts.user_by_id(UserId([0; 16]))).await;
-    match answer {
-        Ok(Ok(_)) => Ok(Json(Health::OK)),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "not ready: the database does not answer");
-            Err(not_ready())
-        }
-        Err(_) => {
-            tracing::warn!("not ready: the database takes too long");
-            Err(not_ready())
+pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Readiness>, Problem> {
+    match state.readiness.look().await {
+        Ok(Ready::Well) => Ok(Json(Readiness { status: "ok" })),
+        Ok(Ready::WithoutBus) => Ok(Json(Readiness { status: "degraded" })),
+        Err(reason) => {
+            tracing::warn!(%reason, "not ready");
+            Err(Problem::unavailable("not_ready", sentence(&reason)))
         }
     }
 }
 
-fn not_ready() -> Problem {
-    Problem::unavailable("not_ready", "The database does not answer.")
+/// What others may know of the reason.
+fn sentence(reason: &NotReady) -> &'static str {
+    match reason {
+        NotReady::Closing => "The server is closing.",
+        NotReady::Failed(_) | NotReady::Slow => "The database does not answer.",
+        NotReady::Uploads(_) => "Uploads are not being stored.",
+        NotReady::Pulls(_) | NotReady::Looks(_) => "Changes are not being delivered.",
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
+    use tokio::time::Instant;
 
     use crate::http::testing::Bench;
 
@@ -54,6 +63,30 @@ mod tests {
     async fn it_is_ready_once_the_store_answers() {
         let bench = Bench::new();
         assert_eq!(bench.get("/readyz", None).await.is(200), json!({"status": "ok"}));
+    }
+
+    #[tokio::test]
+    async fn it_is_not_ready_once_it_is_about_to_close() {
+        let bench = Bench::new();
+        bench.readiness.close();
+        bench.get("/readyz", None).await.is_problem(503, "not_ready");
+        bench.get("/healthz", None).await.is(200);
+    }
+
+    #[tokio::test]
+    async fn it_is_not_ready_while_work_is_stuck() {
+        let bench = Bench::new();
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(31)).expect("a time");
+        for work in [&bench.readiness.uploads, &bench.readiness.pulls] {
+            let _fresh = work.begin();
+            bench.get("/readyz", None).await.is(200);
+        }
+        for work in [&bench.readiness.uploads, &bench.readiness.pulls] {
+            let piece = work.begin_at(long_ago);
+            bench.get("/readyz", None).await.is_problem(503, "not_ready");
+            drop(piece);
+            bench.get("/readyz", None).await.is(200);
+        }
     }
 
     #[tokio::test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lattice_auth::AuthService;
-use lattice_store::accounts::AccountStore;
 
+use crate::readiness::Readiness;
 use crate::spaces::Spaces;
 
 /// What handlers share. Clones are cheap.
@@ -12,8 +12,8 @@ use crate::spaces::Spaces;
 pub struct AppState {
     /// Accounts and logins.
     pub auth: Arc<AuthService>,
-    /// Where accounts are kept; asked whether it answers.
-    pub accounts: Arc<dyn AccountStore>,
+    /// Whether the instance can serve.
+    pub readiness: Arc<Readiness>,
     /// Spaces and who is in them.
     pub spaces: Arc<Spaces>,
 }
@@ -21,7 +21,7 @@ pub struct AppState {
 impl AppState {
     /// Puts the state together.
     #[must_use]
-    pub fn new(auth: Arc<AuthService>, accounts: Arc<dyn AccountStore>, spaces: Arc<Spaces>) -> Self {
-        Self { auth, accounts, spaces }
+    pub fn new(auth: Arc<AuthService>, readiness: Arc<Readiness>, spaces: Arc<Spaces>) -> Self {
+        Self { auth, readiness, spaces }
     }
 }

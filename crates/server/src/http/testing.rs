@@ -19,6 +19,7 @@ use tower::ServiceExt;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::state::AppState;
+use crate::readiness::Readiness;
 use crate::spaces::{AccessHints, Spaces};
 
 /// Goes when it is told to.
@@ -67,6 +68,7 @@ pub(super) struct Bench {
     pub(super) sqlite: SqliteStore,
     pub(super) hints: Arc<RecordedHints>,
     pub(super) spaces: Arc<Spaces>,
+    pub(super) readiness: Arc<Readiness>,
     router: axum::Router,
     _folder: tempfile::TempDir,
 }
@@ -99,9 +101,10 @@ impl Bench {
         let auth = AuthService::new(store.clone(), keys, passwords, clock.clone(), random.clone());
         let hints = Arc::new(RecordedHints::default());
         let spaces = Arc::new(Spaces::new(store.clone(), hints.clone(), clock.clone(), random));
-        let state = AppState::new(Arc::new(auth), store, Arc::clone(&spaces));
+        let readiness = Arc::new(Readiness::new(store));
+        let state = AppState::new(Arc::new(auth), Arc::clone(&readiness), Arc::clone(&spaces));
         let router = super::router(state, OpenApiRouter::new());
-        Self { clock, sqlite, hints, spaces, router, _folder: folder }
+        Self { clock, sqlite, hints, spaces, readiness, router, _folder: folder }
     }
 
     /// Signs Ann up and says what she was answered.

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use super::SyncState;
 use super::admission::Overloaded;
 use crate::hub::{LiveSpace, Signal};
+use crate::work::Piece;
 
 /// Frames of one client that wait for their commit, whatever their size. Clients have two windows in flight.
 const MAX_UPLOADS_IN_FLIGHT: usize = 8;
@@ -135,6 +136,7 @@ pub(super) struct Uploads(VecDeque<InFlight>);
 
 struct InFlight {
     answer: UploadAnswer,
+    _underway: Piece,
     /// Its part of the memory for uploads.
     bytes: OwnedSemaphorePermit,
 }
@@ -274,8 +276,9 @@ impl Seat {
             echoes: self.stream.echoes(),
             bytes,
         };
+        let underway = state.uploads.begin();
         let answer = state.store.upload(upload).await?;
-        self.uploads.0.push_back(InFlight { answer, bytes: permit });
+        self.uploads.0.push_back(InFlight { answer, _underway: underway, bytes: permit });
         Ok(())
     }
 
@@ -311,8 +314,10 @@ impl Seat {
             self.recheck(state).await?;
             let request = request(&mut self.stream);
             let turn = state.admission.page().await?;
+            let (underway, known) = (state.pulls.begin(), self.signal.borrow().head);
             let data = state.store.pull(&self.space, &request).await?;
-            drop(turn);
+            drop((turn, underway));
+            self.live.found(known, data.head);
             if !self.is_behind(state) {
                 return Ok((request, data));
             }

@@ -1,0 +1,64 @@
+//! What is done now and then: forgetting and erasing what nobody will ask for again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_auth::AuthService;
+use tokio_util::sync::CancellationToken;
+
+use crate::spaces::Spaces;
+
+/// How often ended sessions and invites are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How often deleted spaces are looked for.
+const PURGE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Forgets sessions that ended long ago, until `stop` is cancelled.
+pub(crate) async fn sweep(auth: Arc<AuthService>, stop: CancellationToken) {
+    let mut due = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = due.tick() => {}
+        }
+        match auth.sweep().await {
+            Ok(0) => {}
+            Ok(sessions) => tracing::info!(sessions, "forgot sessions that ended long ago"),
+            Err(error) => tracing::warn!(%error, "cannot forget old sessions; it is tried again later"),
+        }
+    }
+}
+
+/// Forgets invites that expired long ago, until `stop` is cancelled.
+pub(crate) async fn forget_invites(spaces: Arc<Spaces>, stop: CancellationToken) {
+    let mut due = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = due.tick() => {}
+        }
+        if let Err(error) = spaces.forget_invites().await {
+            tracing::warn!(%error, "cannot forget expired invites; it is tried again later");
+        }
+    }
+}
+
+/// Erases what deleted spaces held, until `stop` is cancelled: whatever is left then is erased after the next start.
+pub(crate) async fn purge(spaces: Arc<Spaces>, stop: CancellationToken) {
+    let mut due = tokio::time::interval(PURGE_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = due.tick() => {}
+        }
+        let purged = tokio::select! {
+            () = stop.cancelled() => return,
+            purged = spaces.purge() => purged,
+        };
+        match purged {
+            Ok(0) => {}
+            Ok(records) => tracing::info!(records, "erased what deleted spaces held"),
+            Err(error) => tracing::warn!(%error, "cannot erase deleted spaces; it is tried again later"),
+        }
+    }
+}
