@@ -11,6 +11,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use lattice_auth::{AuthService, Keys, PasswordCost, Passwords};
 use lattice_server::http;
 use lattice_server::http::state::AppState;
+use lattice_server::readiness::Readiness;
 use lattice_server::spaces::{NoHints, Spaces};
 use lattice_store::spaces::{CommitSink, Committed};
 use lattice_store::sqlite::{SqliteOptions, SqliteStore};
@@ -77,7 +78,10 @@ impl Server {
         let auth =
             Arc::new(AuthService::new(accounts.clone(), keys, passwords, clock.clone(), random.clone()));
         let spaces = Arc::new(Spaces::new(Arc::new(store.clone()), Arc::new(NoHints), clock.clone(), random));
-        let router = http::router(AppState::new(Arc::clone(&auth), accounts, spaces), OpenApiRouter::new());
+        let router = http::router(
+            AppState::new(Arc::clone(&auth), Arc::new(Readiness::new(accounts)), spaces),
+            OpenApiRouter::new(),
+        );
 
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -93,7 +93,7 @@ fn nothing_that_was_acked_is_lost_when_the_server_is_killed() {
         });
         server.wait_for_end(PATIENCE);
         frames += *progress.events.lock().expect("a count");
-        database::check_copy(&server.data_dir());
+        database::check_copy(&server);
         server.start_again();
         // Each ack is checked as soon as the server has recovered, not at the end only.
         if kill % 10 == 9 {
@@ -118,10 +118,7 @@ fn nothing_that_was_acked_is_lost_when_the_server_is_killed() {
     assert!(acked > 1_000, "only {acked} changes were acknowledged: this tested little");
     devices.iter_mut().for_each(|(_, device)| device.disconnect());
     server.terminate();
-    let connection = database::open(&server);
-    let answer: String =
-        connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a check");
-    assert_eq!(answer, "ok");
+    database::check(&database::open(&server));
 }
 
 /// Every acknowledged change has its line in the audit log.

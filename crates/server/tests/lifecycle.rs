@@ -4,17 +4,16 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use common::entry::{Entry, new_row};
 use common::http::{device_token, get, sign_up};
-use common::server::{Ended, TestServer, run_to_end};
+use common::server::TestServer;
 use common::socket::{Got, Socket, handshake};
 use common::{PATIENCE, database};
 use lattice_protocol::EntryId;
-use rusqlite::Connection;
 use serde_json::Value;
 
 fn acks(frame: &[u8]) -> Vec<String> {
@@ -156,132 +155,6 @@ fn a_restart_keeps_accounts_tokens_and_data() {
             );
         }
     }
-}
-
-#[test]
-fn a_start_without_settings_makes_its_folder_and_says_what_to_do() {
-    let server = TestServer::start_without_settings();
-    assert!(server.data_dir().join("lattice.db").is_file(), "the database is in ./data");
-    let greeting = server.greeting();
-    let address = server.address();
-    for text in ["first account", &format!("http://{address}/register"), &format!("ws://{address}/sync")] {
-        assert!(greeting.contains(text), "{greeting}");
-    }
-    let ann = sign_up(&server, "ann");
-    let mut socket = Socket::open(&server, &ann.token, None);
-    socket.store(&[&Entry::insert("Item", &new_row()).integer("n", 1)]);
-    assert_eq!(server.log(), "", "nothing to worry about");
-}
-
-/// One sentence on standard error, and nothing on standard output.
-#[track_caller]
-fn assert_refuses(ended: &Ended, words: &[&str]) {
-    assert!(!ended.status.success(), "{}", ended.stdout);
-    let lines: Vec<&str> = ended.stderr.lines().filter(|line| !line.is_empty()).collect();
-    assert_eq!(lines.len(), 1, "{}", ended.stderr);
-    for word in words {
-        assert!(lines[0].contains(word), "{word:?} is not in {:?}", lines[0]);
-    }
-    assert_eq!(ended.stdout, "");
-}
-
-#[test]
-fn a_port_that_is_taken_is_named() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = taken.local_addr().expect("an address").port().to_string();
-    let folder = tempfile::tempdir().expect("a folder");
-    assert_refuses(&run_to_end(folder.path(), &[("PORT", &port)]), &["cannot listen", &port, "in use"]);
-}
-
-#[test]
-fn a_folder_that_cannot_be_used_is_named() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("file");
-    std::fs::write(&file, "x").expect("a file");
-    let below = file.join("data");
-    assert_refuses(&run_to_end(&below, &[]), &["cannot use the data folder", "file/data"]);
-    let url = format!("sqlite:{}", file.join("x.db").display());
-    assert_refuses(
-        &run_to_end(folder.path(), &[("DATABASE_URL", &url)]),
-        &["cannot open the database", "file/x.db"],
-    );
-    // A folder where the database should be.
-    std::fs::create_dir(folder.path().join("lattice.db")).expect("a folder");
-    assert_refuses(&run_to_end(folder.path(), &[]), &["lattice.db"]);
-}
-
-#[test]
-fn wrong_settings_are_named() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let cases = [
-        ("MAX_FRAME_BYTES", "10"),
-        ("MAX_FRAME_BYTES", "400000000"),
-        ("PING_SECONDS", "0"),
-        ("MAX_CONNECTIONS", "0"),
-        ("MAX_UPLOAD_MIB", "0"),
-        ("JWT_SECRET", "short"),
-        ("JWT_SECRET_PREVIOUS", "a secret without a secret that follows it"),
-        ("DATABASE_URL", "postgres://somewhere/x"),
-        ("LOG", "lattice_server=loud"),
-    ];
-    for (name, value) in cases {
-        let ended = run_to_end(folder.path(), &[(name, value)]);
-        assert_refuses(&ended, &[name]);
-        assert!(!name.contains("SECRET") || !ended.stderr.contains(value), "{}", ended.stderr);
-    }
-    // The parser's own refusals name the setting too, in more lines.
-    for (name, value) in [("PORT", "none"), ("PORT", "70000"), ("HOST", "nowhere"), ("MERGE_RULE", "luck")] {
-        let ended = run_to_end(folder.path(), &[(name, value)]);
-        assert!(!ended.status.success());
-        let flag = name.to_ascii_lowercase().replace('_', "-");
-        assert!(ended.stderr.contains(&flag), "{name}: {}", ended.stderr);
-    }
-}
-
-#[test]
-fn a_file_of_another_program_is_left_alone() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("lattice.db");
-    let foreign = Connection::open(&path).expect("a database");
-    foreign.execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);").expect("a table");
-    drop(foreign);
-    let before = std::fs::read(&path).expect("the file");
-    assert_refuses(&run_to_end(folder.path(), &[]), &["lattice.db", "another program"]);
-    assert_eq!(std::fs::read(&path).expect("the file"), before, "not one byte was changed");
-
-    std::fs::write(&path, "this is a letter and no database at all, and it is quite long".repeat(50))
-        .expect("a file");
-    assert_refuses(&run_to_end(folder.path(), &[]), &["lattice.db", "another program"]);
-}
-
-#[test]
-fn a_database_of_a_newer_version_is_left_alone() {
-    let mut server = TestServer::start(&[]);
-    server.terminate();
-    let connection = Connection::open(server.data_dir().join("lattice.db")).expect("the database");
-    connection
-        .execute_batch(
-            "INSERT INTO refinery_schema_history VALUES (999, 'future', '2099-01-01T00:00:00Z', '1')",
-        )
-        .expect("the history");
-    drop(connection);
-    assert_refuses(&run_to_end(&server.data_dir(), &[]), &["newer version"]);
-}
-
-#[test]
-fn two_servers_do_not_share_a_database() {
-    let mut server = TestServer::start(&[]);
-    let ann = sign_up(&server, "ann");
-    assert_refuses(&run_to_end(&server.data_dir(), &[]), &["in use by another process"]);
-    let elsewhere = tempfile::tempdir().expect("a folder");
-    let url = format!("sqlite:{}", server.data_dir().join("lattice.db").display());
-    assert_refuses(&run_to_end(elsewhere.path(), &[("DATABASE_URL", &url)]), &["in use by another process"]);
-    let mut socket = Socket::open(&server, &ann.token, None);
-    socket.store(&[&Entry::insert("Item", &new_row()).integer("n", 1)]);
-    // Neither way of ending leaves anything behind that keeps the next one out.
-    server.kill_9();
-    server.start_again();
-    server.restart_same_folder();
 }
 
 #[test]

@@ -6,13 +6,10 @@ use std::io::{Read, Write};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use common::database;
-use common::device::{Device, ITEM, converge, field, row_id};
 use common::entry::{Entry, new_row};
 use common::http::sign_up;
 use common::server::TestServer;
-use common::socket::{BINARY, Got, PING, Socket, handshake, raw_frame};
-use lattice_protocol::value;
+use common::socket::{BINARY, PING, Socket, handshake, raw_frame};
 
 /// What a client that is never read from may cost the server, in KiB. Its own buffers and those of the allocator.
 const MAX_GROWTH_KIB: u64 = 24 << 10;
@@ -115,43 +112,4 @@ fn a_slow_reader_is_not_taken_for_dead() {
             assert_eq!(pace.recv_timeout(Duration::from_millis(200)), Err(RecvTimeoutError::Timeout));
         }
     }
-}
-
-#[test]
-fn an_upload_that_cannot_be_stored_is_not_overtaken() {
-    let server = TestServer::start(&[]);
-    let ann = sign_up(&server, "ann");
-    let mut phone = Device::new("phone", &ann, 1);
-    let row = row_id(1);
-    phone.connect(&server);
-    phone.insert(ITEM, &row, vec![field("name", value::text("first"))]);
-    phone.settle();
-    // Another program holds the write lock for longer than the server waits for it.
-    let blocker =
-        rusqlite::Connection::open(server.data_dir().join("lattice.db")).expect("the database opens");
-    blocker.execute_batch("BEGIN IMMEDIATE").expect("the lock is free");
-    phone.update(ITEM, &row, vec![field("name", value::text("second"))]);
-    phone.upload().expect("a connection");
-    let socket = phone.socket.as_mut().expect("a connection");
-    let mut failed = None;
-    while failed.is_none() {
-        match socket.next() {
-            Got::Frame(frame) if frame.windows(6).any(|window| window == b"\"nack\"") => {}
-            Got::Frame(_) | Got::Ping | Got::Pong => {}
-            Got::Closed(code, reason) => failed = Some((code, reason)),
-            Got::Gone => panic!("the connection ended without a close frame"),
-        }
-    }
-    let (code, reason) = failed.expect("a close frame");
-    assert_eq!(code, 1011, "{reason}");
-    blocker.execute_batch("ROLLBACK").expect("the lock is given back");
-    phone.disconnect();
-    phone.update(ITEM, &row, vec![field("name", value::text("third"))]);
-    phone.connect(&server);
-    let mut fresh = Device::new("fresh", &ann, 2);
-    fresh.connect(&server);
-    converge(&mut [&mut phone, &mut fresh]);
-    assert_eq!(fresh.value(ITEM, &row, "name"), Some(value::text("third")));
-    let log = database::audit_ids(&database::open(&server), &ann.user);
-    assert!(phone.acked.iter().all(|id| log.contains(&id.0)), "an acknowledged change is lost");
 }

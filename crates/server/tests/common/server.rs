@@ -1,24 +1,58 @@
-//! The server as a process.
+//! The server as a process, or as several that share a database.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use lattice_testkit::{Database, redis_url};
 use tempfile::TempDir;
 
 use super::PATIENCE;
 
-/// A server on a folder of its own. It is killed when this is dropped, and must not have panicked.
+/// What a test runs on: suites are included by several test targets, and the target decides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ground {
+    /// One instance on a file.
+    Sqlite,
+    /// One instance on PostgreSQL.
+    Postgres,
+    /// Instances on PostgreSQL with Redis between them; whoever asks for an address is given that of the next one.
+    Cluster,
+}
+
+/// What this copy of the harness runs tests on.
+pub fn ground() -> Ground {
+    match module_path!().split("::").next() {
+        Some("postgres") => Ground::Postgres,
+        Some("cluster") => Ground::Cluster,
+        _ => Ground::Sqlite,
+    }
+}
+
+/// Instances of a cluster where nothing else is said.
+const CLUSTER_INSTANCES: usize = 3;
+/// Talk to each instance in turn.
+const IN_TURN: usize = usize::MAX;
+
+/// A server on a folder or a database of its own. It is killed when this is dropped, and must not have panicked.
 pub struct TestServer {
     folder: TempDir,
     settings: Vec<(String, String)>,
-    process: Option<Process>,
+    /// Its instances; `None` where one has ended.
+    processes: Vec<Option<Process>>,
+    /// Whose turn it is to be talked to.
+    turn: AtomicUsize,
+    /// Who alone is talked to, or [`IN_TURN`].
+    chosen: AtomicUsize,
     log: Log,
+    /// Dropped after the processes.
+    database: Option<Database>,
     /// Started as somebody would who has read nothing: in its folder, with no setting but the port.
     plain: bool,
 }
@@ -83,35 +117,76 @@ fn send_signal(pid: u32, signal: &str) {
 }
 
 impl TestServer {
-    /// A server in a new folder, with settings beyond the harness's own.
+    /// A server with nothing in it yet, with settings beyond the harness's own.
     #[track_caller]
     pub fn start(settings: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("a folder");
-        Self::start_with(folder, owned(settings), false)
+        match ground() {
+            Ground::Sqlite => Self::start_with(folder, owned(settings), None, 1, false),
+            Ground::Postgres => Self::start_shared(settings, 1),
+            Ground::Cluster => {
+                let redis = redis_url();
+                let redis = [("REDIS_URL", redis.as_str())];
+                Self::start_shared(&[&redis, settings].concat(), CLUSTER_INSTANCES)
+            }
+        }
+    }
+
+    /// So many instances on one new database.
+    #[track_caller]
+    pub fn start_shared(settings: &[(&str, &str)], instances: usize) -> Self {
+        let database = Database::create();
+        let url = database.url();
+        // Few connections: many tests share the server that databases are made on.
+        let own = [("DATABASE_URL", url.as_str()), ("DATABASE_POOL", "4"), ("DATABASE_WAIT_SECONDS", "5")];
+        let settings = owned(&[&own, settings].concat());
+        Self::start_with(TempDir::new().expect("a folder"), settings, Some(database), instances, false)
     }
 
     /// A server in a new folder, with no settings but a free port.
     #[track_caller]
     pub fn start_without_settings() -> Self {
-        Self::start_with(TempDir::new().expect("a folder"), Vec::new(), true)
+        Self::start_with(TempDir::new().expect("a folder"), Vec::new(), None, 1, true)
     }
 
     #[track_caller]
-    fn start_with(folder: TempDir, settings: Vec<(String, String)>, plain: bool) -> Self {
-        let mut server = Self { folder, settings, process: None, log: Log::default(), plain };
+    fn start_with(
+        folder: TempDir,
+        settings: Vec<(String, String)>,
+        database: Option<Database>,
+        instances: usize,
+        plain: bool,
+    ) -> Self {
+        let mut server = Self {
+            folder,
+            settings,
+            processes: (0..instances).map(|_| None).collect(),
+            turn: AtomicUsize::new(0),
+            chosen: AtomicUsize::new(IN_TURN),
+            log: Log::default(),
+            database,
+            plain,
+        };
         server.start_again();
         server
     }
 
-    /// Starts it again, on the same folder, after it has ended.
+    /// Starts all of it again, on the same data, after it has ended.
     #[track_caller]
     pub fn start_again(&mut self) {
-        assert!(self.process.is_none(), "the server is running");
+        assert!(self.processes.iter().all(Option::is_none), "the server is running");
+        (0..self.processes.len()).for_each(|at| self.start_instance(at));
+    }
+
+    /// Starts one instance, which has ended.
+    #[track_caller]
+    pub fn start_instance(&mut self, at: usize) {
+        assert!(self.processes[at].is_none(), "the instance is running");
         let mut command = command(&self.data_dir(), &self.settings);
         if self.plain {
             command.env_clear().env("PORT", "0").current_dir(self.folder.path());
         }
-        self.process = Some(Process::start(command, &self.log));
+        self.processes[at] = Some(Process::start(command, &self.log));
     }
 
     /// Ends it in order and starts it again.
@@ -120,6 +195,22 @@ impl TestServer {
         let status = self.terminate();
         assert!(status.success(), "the server ended with {status}");
         self.start_again();
+    }
+
+    /// From now on this instance alone is talked to.
+    pub fn on(&self, at: usize) -> &Self {
+        self.chosen.store(at, Ordering::SeqCst);
+        self
+    }
+
+    /// From now on instances are talked to in turn.
+    pub fn in_turn(&self) -> &Self {
+        self.on(IN_TURN)
+    }
+
+    /// The database, where it is no file.
+    pub fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
     }
 
     /// Changes a setting for the next start.
@@ -131,25 +222,41 @@ impl TestServer {
     /// Kills it where it stands.
     #[track_caller]
     pub fn kill_9(&mut self) {
-        let process = self.process.take().expect("a server that runs");
+        (0..self.processes.len()).for_each(|at| self.kill_instance(at));
+    }
+
+    /// Kills one instance where it stands.
+    #[track_caller]
+    pub fn kill_instance(&mut self, at: usize) {
+        let process = self.processes[at].take().expect("an instance that runs");
         send_signal(process.pid, "KILL");
         process.wait(PATIENCE).expect("a killed server ends");
     }
 
     /// Kills it where it stands, while others still hold it.
     pub fn kill_without_waiting(&self) {
-        send_signal(self.process().pid, "KILL");
+        self.running().for_each(|process| send_signal(process.pid, "KILL"));
     }
 
     /// Asks it to end, without waiting.
     pub fn ask_to_end(&self) {
-        send_signal(self.process().pid, "TERM");
+        self.running().for_each(|process| send_signal(process.pid, "TERM"));
     }
 
     /// Waits until it has ended by itself, for `patience` at most.
     #[track_caller]
     pub fn wait_for_end(&mut self, patience: Duration) -> ExitStatus {
-        let process = self.process.take().expect("a server that runs");
+        let running: Vec<usize> =
+            (0..self.processes.len()).filter(|at| self.processes[*at].is_some()).collect();
+        let ended: Vec<_> = running.into_iter().map(|at| self.wait_for_instance(at, patience)).collect();
+        let failed = ended.iter().find(|status| !status.success());
+        *failed.or(ended.first()).expect("a server that runs")
+    }
+
+    /// Waits until one instance has ended by itself.
+    #[track_caller]
+    pub fn wait_for_instance(&mut self, at: usize, patience: Duration) -> ExitStatus {
+        let process = self.processes[at].take().expect("an instance that runs");
         let pid = process.pid;
         process.wait(patience).unwrap_or_else(|| {
             send_signal(pid, "KILL");
@@ -164,13 +271,31 @@ impl TestServer {
         self.wait_for_end(Duration::from_secs(10))
     }
 
-    fn process(&self) -> &Process {
-        self.process.as_ref().expect("a server that runs")
+    /// Asks one instance to end, without waiting.
+    #[track_caller]
+    pub fn ask_instance_to_end(&self, at: usize) {
+        send_signal(self.processes[at].as_ref().expect("an instance that runs").pid, "TERM");
     }
 
-    /// Where it listens.
+    fn running(&self) -> impl Iterator<Item = &Process> {
+        self.processes.iter().flatten()
+    }
+
+    /// The first instance.
+    fn process(&self) -> &Process {
+        self.running().next().expect("a server that runs")
+    }
+
+    /// Where it listens; of several instances the one that is chosen, or the next.
+    #[track_caller]
     pub fn address(&self) -> SocketAddr {
-        self.process().address
+        let chosen = self.chosen.load(Ordering::SeqCst);
+        if chosen != IN_TURN {
+            return self.processes[chosen].as_ref().expect("an instance that runs").address;
+        }
+        let running: Vec<SocketAddr> = self.running().map(|process| process.address).collect();
+        assert!(!running.is_empty(), "no instance runs");
+        running[self.turn.fetch_add(1, Ordering::SeqCst) % running.len()]
     }
 
     /// What it said on standard output.
@@ -203,7 +328,7 @@ impl TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        if let Some(process) = self.process.take() {
+        for process in self.processes.iter_mut().filter_map(Option::take) {
             let _ = Command::new("kill").args(["-KILL", &process.pid.to_string()]).status();
             let _ = process.wait(PATIENCE);
         }

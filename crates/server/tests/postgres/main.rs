@@ -1,0 +1,26 @@
+//! The end-to-end suites on PostgreSQL: the harness starts one instance for each server of a test.
+
+#![allow(
+    clippy::duplicate_mod,
+    reason = "each suite brings the harness along, as it does where it runs alone"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[path = "../converge.rs"]
+mod converge;
+#[path = "../json/main.rs"]
+mod json;
+#[path = "../kill.rs"]
+mod kill;
+#[path = "../lifecycle.rs"]
+mod lifecycle;
+#[path = "../limits.rs"]
+mod limits;
+#[path = "../refusals.rs"]
+mod refusals;
+#[path = "../shared/main.rs"]
+mod shared;
+#[path = "../sync.rs"]
+mod sync;
