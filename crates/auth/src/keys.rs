@@ -168,6 +168,27 @@ impl Keys {
         Ok(Self { keys })
     }
 
+    /// The stored form of the keys in a data folder, if there are any there.
+    ///
+    /// # Errors
+    /// When the file cannot be read or understood.
+    pub fn stored_in(folder: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
+        let stored = file::stored(folder)?;
+        if let Some(stored) = &stored {
+            Self::from_stored(stored)?;
+        }
+        Ok(stored)
+    }
+
+    /// Keeps stored keys in a data folder. Those that are there stay.
+    ///
+    /// # Errors
+    /// When they cannot be understood, or the file cannot be made.
+    pub fn keep_in(folder: &Path, stored: &[u8], random: &dyn Random) -> Result<(), KeyError> {
+        Self::from_stored(stored)?;
+        file::keep(folder, stored, random)
+    }
+
     /// Signs an access token.
     ///
     /// # Errors

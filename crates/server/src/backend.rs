@@ -21,7 +21,7 @@ use crate::config::{Config, ConfigError, Database};
 use crate::run::StartError;
 
 /// Under which name the database keeps the keys that sign tokens, where instances share it.
-const STORED_KEYS: &str = "keys";
+pub(crate) const STORED_KEYS: &str = "keys";
 
 /// How long PostgreSQL may take to store what still waits at the end.
 const MAX_CLOSE_TIME: Duration = Duration::from_secs(1);

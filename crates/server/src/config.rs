@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::Args;
 use lattice_engine::{Rule, Rules};
 use lattice_protocol::limits::{DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES};
 use secrecy::{ExposeSecret, SecretString};
@@ -15,8 +15,7 @@ use crate::bus;
 const MIN_FRAME_BYTES: usize = 64 << 10;
 
 /// The settings of `lattice-server`.
-#[derive(Parser, Clone, Debug)]
-#[command(name = "lattice-server", version, about = "The sync server for Lattice apps.")]
+#[derive(Args, Clone, Debug)]
 pub struct Config {
     /// Address to listen on.
     #[arg(long, env = "HOST", default_value = "127.0.0.1")]
@@ -98,6 +97,26 @@ pub enum Database {
     Postgres(String),
 }
 
+impl Database {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// What is wrong with it, to be put behind its name.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Self::Postgres(url.to_owned()));
+        }
+        let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+        match path {
+            Some(path) if !path.is_empty() => Ok(Self::Sqlite(PathBuf::from(path))),
+            _ => {
+                let scheme = url.split(':').next().unwrap_or_default();
+                Err(format!("starts with {scheme:?}; it must be sqlite:PATH or postgres://…"))
+            }
+        }
+    }
+}
+
 /// A setting that cannot be used: one sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -170,19 +189,7 @@ impl Config {
         let Some(url) = &self.database_url else {
             return Ok(Database::Sqlite(self.data_dir.join("lattice.db")));
         };
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return Ok(Database::Postgres(url.clone()));
-        }
-        let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
-        match path {
-            Some(path) if !path.is_empty() => Ok(Database::Sqlite(PathBuf::from(path))),
-            _ => {
-                let scheme = url.split(':').next().unwrap_or_default();
-                Err(ConfigError(format!(
-                    "DATABASE_URL starts with {scheme:?}; it must be sqlite:PATH or postgres://…"
-                )))
-            }
-        }
+        Database::parse(url).map_err(|problem| ConfigError(format!("DATABASE_URL {problem}")))
     }
 
     /// Connections of PostgreSQL: for reads and everything that is no upload, and for uploads, each of which stores many.

@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod bus;
+pub mod commands;
 pub mod config;
 pub mod http;
 pub mod hub;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use lattice_server::commands::Command;
 use lattice_server::config::{Config, Database};
 use lattice_server::run::Server;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,12 +17,22 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// How long threads may go on that wait for the system, once all is closed.
 const MAX_REST_TIME: Duration = Duration::from_millis(100);
 
+/// The sync server for Lattice apps.
+#[derive(Parser)]
+#[command(name = "lattice-server", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    config: Config,
+}
+
 fn main() -> ExitCode {
-    let config = Config::parse();
+    let Cli { command, config } = Cli::parse();
     let result = start_logging(&config).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
-        let result = runtime.block_on(run(&config));
+        let result = runtime.block_on(run(command.as_ref(), &config));
         // By now everything is stored. A look-up of a name that nobody answers would hold up the end.
         runtime.shutdown_timeout(MAX_REST_TIME);
         result
@@ -35,7 +46,10 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(config: &Config) -> Result<(), String> {
+async fn run(command: Option<&Command>, config: &Config) -> Result<(), String> {
+    if let Some(command) = command {
+        return command.run(config).await;
+    }
     let fail = |error: std::io::Error| format!("cannot listen for signals: {error}");
     let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;

@@ -40,7 +40,7 @@ pub(super) fn load_or_create(folder: &Path, random: &dyn Random) -> Result<Vec<S
         result => return result,
     }
     fs::create_dir_all(folder).map_err(failed("make", folder))?;
-    create(folder, &path, random)?;
+    create(folder, &path, fresh(random).as_bytes(), random)?;
     // What is there counts, not what was written: another process may have been quicker.
     read(&path)
 }
@@ -81,14 +81,27 @@ pub(super) fn fresh(random: &dyn Random) -> Zeroizing<String> {
     ))
 }
 
-/// Makes the file whole or not at all, and never over one that is there.
-fn create(folder: &Path, path: &Path, random: &dyn Random) -> Result<(), KeyError> {
-    let text = fresh(random);
+/// What the file in a folder says, if there is one.
+pub(super) fn stored(folder: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
+    let path = folder.join(NAME);
+    match fs::read(&path) {
+        Ok(text) => Ok(Some(Zeroizing::new(text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", &path)(error)),
+    }
+}
 
+/// Makes the file of a folder with this text, and leaves one that is there alone.
+pub(super) fn keep(folder: &Path, text: &[u8], random: &dyn Random) -> Result<(), KeyError> {
+    create(folder, &folder.join(NAME), text, random)
+}
+
+/// Makes the file whole or not at all, and never over one that is there.
+fn create(folder: &Path, path: &Path, text: &[u8], random: &dyn Random) -> Result<(), KeyError> {
     let mut suffix = [0_u8; 8];
     random.fill(&mut suffix);
     let draft = folder.join(format!("{NAME}.{:016x}", u64::from_le_bytes(suffix)));
-    let made = write_private(&draft, text.as_bytes())
+    let made = write_private(&draft, text)
         .map_err(failed("write", &draft))
         .and_then(|()| link(&draft, path).map_err(failed("make", path)));
     let removed = fs::remove_file(&draft);

@@ -135,7 +135,12 @@ impl TestServer {
     /// So many instances on one new database.
     #[track_caller]
     pub fn start_shared(settings: &[(&str, &str)], instances: usize) -> Self {
-        let database = Database::create();
+        Self::start_on(Database::create(), settings, instances)
+    }
+
+    /// So many instances on this database.
+    #[track_caller]
+    pub fn start_on(database: Database, settings: &[(&str, &str)], instances: usize) -> Self {
         let url = database.url();
         // Few connections: many tests share the server that databases are made on.
         let own = [("DATABASE_URL", url.as_str()), ("DATABASE_POOL", "4"), ("DATABASE_WAIT_SECONDS", "5")];
@@ -269,6 +274,11 @@ impl TestServer {
     pub fn terminate(&mut self) -> ExitStatus {
         self.ask_to_end();
         self.wait_for_end(Duration::from_secs(10))
+    }
+
+    /// Kills one instance where it stands, while others still hold it.
+    pub fn kill_instance_without_waiting(&self, at: usize) {
+        send_signal(self.processes[at].as_ref().expect("an instance that runs").pid, "KILL");
     }
 
     /// Asks one instance to end, without waiting.
