@@ -103,7 +103,12 @@ impl Device {
             target.insert_str("/sync".len(), &format!("/{space}"));
         }
         let answer = handshake_of(server, &target, Some(&self.token), b"");
-        self.socket = Some(answer.map_err(|_| Lost)?.socket());
+        let answer = answer.map_err(|_| Lost)?;
+        if answer.status == 503 {
+            // The server cannot, for now.
+            return Err(Lost);
+        }
+        self.socket = Some(answer.socket());
         self.upload()
     }
 

@@ -179,6 +179,12 @@ pub fn handshake_with(
 }
 
 impl Handshake {
+    /// A header of the answer.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        lines.into_iter().find(|(held, _)| held.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+
     /// The problem document of a refusal.
     #[track_caller]
     pub fn problem(mut self) -> Value {
