@@ -37,10 +37,13 @@ pub(crate) struct JsonHost {
     gives_ids: bool,
     untimed: bool,
     skew_us: i64,
-    /// By space, up to which head a poll that is under way, and one that was answered without more, goes at least.
-    polling: BTreeMap<usize, Seq>,
-    polled: BTreeMap<usize, Seq>,
+    /// By space, up to where a poll that is under way, and one that was answered without more, goes at least.
+    polling: BTreeMap<usize, Reached>,
+    polled: BTreeMap<usize, Reached>,
 }
+
+/// A head, and how often it had changed by then what people may do: either may bring a client something new.
+type Reached = (Seq, u64);
 
 impl History<'_> {
     pub(crate) fn add_host(&mut self, user: User) {
@@ -190,8 +193,8 @@ impl History<'_> {
         let it = &mut self.shared().hosts[host];
         let polled = it.db.replicas().iter().filter(|(_, replica)| !replica.is_subscribed());
         for (space, replica) in polled {
-            if let (Some(head), false) = (it.polling.remove(space), replica.has_more()) {
-                it.polled.insert(*space, head);
+            if let (Some(reached), false) = (it.polling.remove(space), replica.has_more()) {
+                it.polled.insert(*space, reached);
             }
         }
         for (space, id, refused) in received.done {
@@ -337,13 +340,13 @@ impl History<'_> {
     fn poll_on(&mut self, host: usize, no: ConnectionNo, space: usize) -> Result<bool, Problem> {
         let no_of_space = self.server.space(space).no;
         let head = spaces::head(self.world.connection(), &self.server.view(), no_of_space);
-        let head = head.map_err(broken)?.seq;
+        let reached = (head.map_err(broken)?.seq, self.server.version(space));
         let it = &mut self.shared().hosts[host];
-        if it.polled.get(&space) == Some(&head) {
+        if it.polled.get(&space) == Some(&reached) {
             return Ok(false);
         }
         let Some(frame) = it.db.poll(space, 1_000) else { return Ok(false) };
-        it.polling.insert(space, head);
+        it.polling.insert(space, reached);
         self.put(host, no, [frame]);
         Ok(true)
     }

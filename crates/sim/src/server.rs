@@ -217,6 +217,12 @@ impl Server {
         &self.spaces[space].space
     }
 
+    /// How often it has changed what anybody may do in a space.
+    #[must_use]
+    pub fn version(&self, space: usize) -> u64 {
+        self.spaces[space].version
+    }
+
     /// Numbers of all connections.
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionNo> {
@@ -468,17 +474,23 @@ impl Server {
             .collect();
         let results = json::results(&outcomes);
         let acks = seat.stream.outcomes(outcomes);
+        seat.owed.retain(|owed| !acks.contains(&owed.ack));
         // Each pull answers at least the oldest verdict, so the last of n is answered by the n-th pull. One that is being
         // read now was asked for before this verdict, so the n-th pull from now may be one short.
         let most_pulls = seat.stream.pending();
-        for (ack, corrected) in due.into_iter().filter(|(ack, _)| !acks.contains(ack)) {
+        // An upload may hold a change twice: one of them acknowledged, the other one a duplicate that waits.
+        let mut at_once = acks.clone();
+        for (ack, corrected) in due {
+            if let Some(at) = at_once.iter().position(|acked| *acked == ack) {
+                at_once.swap_remove(at);
+                continue;
+            }
             match seat.owed.iter_mut().find(|owed| owed.ack == ack) {
                 Some(owed) if owed.corrected || !corrected => {}
                 Some(owed) => (owed.pulls, owed.corrected) = (most_pulls, true),
                 None => seat.owed.push(Owed { ack, pulls: most_pulls, corrected }),
             }
         }
-        seat.owed.retain(|owed| !acks.contains(&owed.ack));
         if seat.stream.pending() > seat.owed.len() {
             self.violations.push(format!("connection {no} has more than one pending verdict of an entry"));
         }

@@ -90,4 +90,8 @@ regressions! {
     /// A snapshot of somebody else's row, equal to it, was acknowledged without an answer by a server that does not show the
     /// row to its sender.
     a_snapshot_in_a_shared_space_is_always_answered: Shared 125292,
+    /// A client that polls had polled up to the head when a policy took a row from it, which moved no head: it never asked again.
+    whoever_polls_asks_again_when_rights_have_changed: Shared 346566,
+    /// An upload held a change twice; the one was acknowledged at once, the other waited as a duplicate, and was not counted.
+    a_change_that_is_twice_in_an_upload_waits_once: Shared 846420,
 }
