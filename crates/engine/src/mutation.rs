@@ -104,6 +104,8 @@ mutations! {
     ResumedTwice = "resumed-twice",
     /// A subscription begins anew while its old stream owes verdicts.
     HastySubscribe = "hasty-subscribe",
+    /// Uploads that overtook one which was refused as a whole are not answered with current values.
+    OvertakenUploads = "overtaken-uploads",
 }
 
 #[cfg(feature = "mutations")]

@@ -110,6 +110,8 @@ pub struct Peer {
     seats: BTreeMap<SeatNo, Seat>,
     /// It speaks the JSON dialect.
     json: Option<json::Session>,
+    /// An upload was refused as a whole: later ones that were under way may overtake it.
+    overtakes: bool,
     /// Frames of the client that the network has.
     pub up: VecDeque<Bytes>,
     /// Uploads that the server has.
@@ -269,6 +271,7 @@ impl Server {
             user,
             seats: BTreeMap::from([(NATIVE, seat)]),
             json: None,
+            overtakes: false,
             up: VecDeque::new(),
             waiting: VecDeque::new(),
             down,

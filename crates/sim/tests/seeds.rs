@@ -94,4 +94,12 @@ regressions! {
     whoever_polls_asks_again_when_rights_have_changed: Shared 346566,
     /// An upload held a change twice; the one was acknowledged at once, the other waited as a duplicate, and was not counted.
     a_change_that_is_twice_in_an_upload_waits_once: Shared 846420,
+    /// A policy was changed in a group commit of another space after a client had polled for the last time: it looked only at
+    /// the head, which had not moved, and missed the rows that it might see from then on.
+    one_polls_again_when_access_has_changed: Shared 386325,
+    /// The same with a policy that had hidden others' links from whoever polled.
+    one_polls_again_when_a_policy_hides_no_more: Shared 996492,
+    /// An upload came before its sender was let into the space, and was refused; a later one that was under way already came
+    /// after, and was taken. When the first was sent again its older value won, and its sender kept the newer one.
+    an_upload_that_was_overtaken_is_answered_with_what_has_won: Shared 291360,
 }

@@ -113,7 +113,8 @@ pub struct Stream {
     view: Arc<View>,
     /// While it passes from other views to this one.
     prior: Option<Box<Prior>>,
-    /// Its client is answered with current values always: it has or had a restricted view.
+    /// Its client is answered with current values always: it has or had a restricted view, or its uploads may come in another
+    /// order than it made them.
     echoes: bool,
     /// A way to another view has begun and is not announced.
     announces: bool,
@@ -200,10 +201,20 @@ impl Stream {
     }
 
     /// Whether what the client uploads must be answered with current values ([`crate::Context::echoes`]): rows are sent
-    /// whole to a client with a restricted view, or with another one before, also over what it wrote itself.
+    /// whole to a client with a restricted view, or with another one before, also over what it wrote itself. See
+    /// [`Stream::echo_always`] too.
     #[must_use]
     pub fn echoes(&self) -> bool {
         self.echoes
+    }
+
+    /// From now on what the client uploads is answered with current values, whatever its view. Before anything is uploaded.
+    ///
+    /// For streams that begin after an upload of the connection was refused as a whole: the client sends that upload again,
+    /// and later ones that were under way already have overtaken it. All of them have one writer, so nothing else would tell
+    /// the client that its older value has won.
+    pub fn echo_always(&mut self) {
+        self.echoes |= !Mutation::OvertakenUploads.is_active();
     }
 
     /// Whether it is still passing from another view to its own.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::common::entry::{Entry, new_row};
-use crate::common::http::sign_up;
+use crate::common::http::{join, make_space, sign_up};
 use crate::common::json_client::{JsonClient, change};
 use crate::common::server::TestServer;
 use crate::common::socket::Socket;
@@ -168,6 +168,28 @@ fn a_retry_without_ids_is_recognised() {
         assert_eq!(statuses(&results), ["applied"]);
         assert_eq!(&results[0]["id"].as_str().expect("an id")[14..15], "4");
     }
+}
+
+#[test]
+fn an_upload_that_was_overtaken_is_answered_with_current_values() {
+    let server = TestServer::start(&[]);
+    let (ann, bob) = (sign_up(&server, "ann"), sign_up(&server, "bob"));
+    let space = make_space(&server, &ann, "shared");
+    let mut client = JsonClient::open(&server, "bob", &bob);
+    let row = new_row();
+    let first = vec![change("insert", "Trip", &row, json!({"days": 1}))];
+    let early = client.upload(&space, first.clone());
+    assert_eq!(client.error(), "space_not_found");
+    join(&server, &space, &ann, &bob, "editor");
+    // It is let in, and what it sent before it knew of the refusal is taken.
+    client.store(&space, vec![change("update", "Trip", &row, json!({"days": 2}))]);
+    client.send(&json!({"type": "upload", "space": space, "id": early, "changes": first}));
+    client.results(early);
+    let mut reader = JsonClient::in_space(&server, "ann", &ann, &space);
+    reader.until_row(&space, "Trip", &row);
+    let value = |client: &JsonClient| client.space(&space).value("Trip", &row, "days").map(str::to_owned);
+    assert_eq!(value(&client), value(&reader), "what has won by now");
+    assert_eq!(value(&client).as_deref(), Some("1"), "the upload that came last");
 }
 
 #[test]

@@ -206,6 +206,7 @@ impl Server {
             return;
         }
         let Some(seat) = peer.seats.remove(&seat_no) else { return };
+        peer.overtakes |= !seat.json.is_request;
         peer.waiting.retain(|waiting| waiting.seat != seat_no);
         peer.down.push_back(match seat.json.is_request {
             true => json::no_space(seat.json.name),

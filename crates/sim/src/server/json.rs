@@ -180,6 +180,7 @@ impl Server {
             user,
             seats: std::collections::BTreeMap::new(),
             json: Some(Session::default()),
+            overtakes: false,
             up: VecDeque::new(),
             waiting: VecDeque::new(),
             down: VecDeque::new(),
@@ -276,6 +277,9 @@ impl Server {
         };
         let live = &self.spaces[space];
         let Some(peer) = self.peers.get_mut(&no) else { return Ok(true) };
+        if peer.overtakes {
+            seat.stream.echo_always();
+        }
         peer.down.push_back(plain::encode_ready(name, live.head, role(seat.role)));
         peer.down.extend(reset.map(|reason| plain::encode_reset(name, reason)));
         begin(&mut seat, &live.space.minter, &mut peer.down);
@@ -389,6 +393,9 @@ impl Server {
                 self.take_seat(no, seat)
             }
             None => {
+                if let Some(peer) = self.peers.get_mut(&no) {
+                    peer.overtakes = true;
+                }
                 self.push(no, no_space(name));
                 return Ok(());
             }

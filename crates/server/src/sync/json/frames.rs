@@ -118,7 +118,11 @@ impl Json<'_> {
     /// Takes a place in a space as a writer of its own.
     async fn open(&self, ask: Ask, came: Came) -> Result<(Seat, Option<ResetReason>), Refusal> {
         let origin = seat::new_writer(self.state, &self.origin);
-        open(self.state, origin, ask, came).await
+        let (mut seat, reset) = open(self.state, origin, ask, came).await?;
+        if self.overtakes {
+            seat.stream.echo_always();
+        }
+        Ok((seat, reset))
     }
 
     pub(super) async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
@@ -203,7 +207,10 @@ impl Json<'_> {
     }
 
     async fn upload(&mut self, upload: Upload, bytes: usize) -> Result<(), End> {
-        let Some(at) = self.place_for(upload.space).await? else { return Ok(()) };
+        let Some(at) = self.place_for(upload.space).await? else {
+            self.overtakes = true;
+            return Ok(());
+        };
         let incoming = {
             let space = self.subscriptions[at].seat.space.id.0;
             let random = &self.state.random;

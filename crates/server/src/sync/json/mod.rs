@@ -74,6 +74,9 @@ pub(super) struct Json<'a> {
     held: Option<Subscribe>,
     /// Subscriptions that begin once the client is let in.
     wanted: Wanted,
+    /// An upload was refused as a whole, or may have been lost with its subscription. Later ones that are under way already may
+    /// overtake it, so whatever is uploaded to spaces that are opened from now on is answered with current values.
+    overtakes: bool,
     /// Whose turn it is to be sent something.
     turn: usize,
 }
@@ -94,6 +97,7 @@ impl<'a> Json<'a> {
             subscriptions: Vec::new(),
             held: None,
             wanted: Wanted::default(),
+            overtakes: false,
             turn: 0,
         }
     }
@@ -194,6 +198,7 @@ impl<'a> Json<'a> {
     /// A subscription has ended: its space may not be used any more.
     fn end(&mut self, at: usize, refusal: &Refusal) {
         let name = self.subscriptions.swap_remove(at).name;
+        self.overtakes = true;
         if matches!(refusal, Refusal::NotFound) {
             self.line.outbox.push(encode_access(name, None));
         }
