@@ -44,7 +44,7 @@ pub(crate) async fn run(
         (
             None,
             [
-                "p50 to a listener, same instance",
+                "p50 to a listener, same server",
                 "p50, another instance, by NOTIFY",
                 "p99, another instance, by NOTIFY",
             ],
@@ -52,7 +52,7 @@ pub(crate) async fn run(
         (
             args.redis.as_deref(),
             [
-                "p50 to a listener, same instance",
+                "p50 to a listener, same server",
                 "p50, another instance, by Redis",
                 "p99, another instance, by Redis",
             ],
@@ -62,7 +62,8 @@ pub(crate) async fn run(
             continue;
         }
         let (one, other) = (start("one", redis)?, start("other", redis)?);
-        across(&one, &other, args, names, report).await?;
+        let prefix = if redis.is_some() { "redis" } else { "notify" };
+        across(&one, &other, args, (prefix, names), report).await?;
         one.stop().await?;
         other.stop().await?;
     }
@@ -97,9 +98,9 @@ async fn bulk(
         cpu_us.push((server.cpu_seconds() - cpu) / total * 1e6);
         bare_rates.push(bare.windows(&windows).await?);
     }
-    let name = "bulk changes, against the same inserts";
+    let name = "bulk, against the same inserts";
     report.add(Figure::new("postgres", name, "1/s").server(rates).machine(bare_rates));
-    report.add(Figure::new("postgres", "CPU of the server for a change, bulk", "µs").server(cpu_us));
+    report.add(Figure::new("postgres", "bulk, CPU of the server", "µs").server(cpu_us));
     Ok(())
 }
 
@@ -156,7 +157,7 @@ async fn closed_loop(
         bare_rates.push(count as f64 / start.elapsed().as_secs_f64());
     }
     let figure = |name, unit| Figure::new("postgres", name, unit);
-    let rate = figure("changes of many clients, against 1-row transactions", "1/s");
+    let rate = figure("many clients, against 1-row ones", "1/s");
     report.add(rate.server(rates).machine(bare_rates));
     report.add(figure("p50 of many clients", "ms").server(p50));
     report.add(figure("p99 of many clients", "ms").server(p99));
@@ -197,10 +198,11 @@ async fn across(
     one: &Process,
     other: &Process,
     args: &PostgresArgs,
-    names: [&'static str; 3],
+    (prefix, names): (&str, [&'static str; 3]),
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let token = accounts(one.address(), "across", 1)?.remove(0);
+    // Both buses are measured on one database.
+    let token = accounts(one.address(), prefix, 1)?.remove(0);
     let (mut near, mut far) =
         (Listener::connect(one, &token).await?, Listener::connect(other, &token).await?);
     let mut sender = Conn::open(one.address(), SYNC, &token, 16 << 10).await?;
