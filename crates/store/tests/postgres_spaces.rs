@@ -139,3 +139,18 @@ async fn a_channel_reaches_all_who_listen() {
     assert!(sender.send(&["three".to_owned()]).await.is_err());
     store.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_start_waits_for_a_database_that_is_not_there_yet() {
+    let mut server = PostgresServer::start();
+    let database = server.database();
+    server.stop();
+    let url = database.url();
+    let opening = tokio::spawn(async move {
+        let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+        let sink = Arc::new(RecordingSink::default());
+        PostgresStore::open(&url, PostgresOptions::default(), sink, clock, random).await
+    });
+    server.start_again();
+    opening.await.expect("no panic").expect("it opens once the database is there").close().await;
+}
