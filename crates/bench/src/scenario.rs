@@ -8,7 +8,7 @@ pub(crate) mod idle;
 pub(crate) mod postgres;
 
 use crate::Failure;
-use crate::frames::acked;
+use crate::frames::{Id, Ids, Operation, Window, acked};
 use crate::ws::Conn;
 
 /// Path of the sync socket.
@@ -17,6 +17,15 @@ pub(crate) const SYNC: &str = "/sync";
 const WINDOWS_IN_FLIGHT: usize = 2;
 /// Entries of a window.
 pub(crate) const WINDOW: usize = 1_000;
+
+/// Windows of new rows.
+pub(crate) fn new_rows(count: usize, ids: &mut Ids) -> Vec<Window> {
+    let window = |_| {
+        let rows: Vec<Id> = (0..WINDOW).map(|_| ids.row()).collect();
+        Window::new(Operation::Insert, &rows, ids)
+    };
+    (0..count).map(window).collect()
+}
 
 /// Uploads masked windows, two in flight, until all their entries are acknowledged.
 pub(crate) async fn upload(conn: &mut Conn, windows: &[(Vec<u8>, usize)]) -> Result<(), Failure> {

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::{SYNC, WINDOW, upload};
+use super::{SYNC, WINDOW, new_rows, upload};
 use crate::Failure;
 use crate::bare::Bare;
 use crate::cli::BulkArgs;
-use crate::frames::{Id, Ids, Operation, Window};
+use crate::frames::Ids;
 use crate::http::accounts;
 use crate::process::{Env, Process, own_cpu_seconds, own_disk_bytes};
 use crate::report::{Figure, Goal, Report};
@@ -29,12 +29,7 @@ pub(crate) async fn run(
     let count = args.rows as usize / WINDOW;
     let total = (count * WINDOW) as f64;
     for token in &tokens {
-        let windows: Vec<Window> = (0..count)
-            .map(|_| {
-                let rows: Vec<Id> = (0..WINDOW).map(|_| ids.row()).collect();
-                Window::new(Operation::Insert, &rows, &mut ids)
-            })
-            .collect();
+        let windows = new_rows(count, &mut ids);
         let masked: Vec<_> = windows.iter().map(|window| (window.masked(), window.entries.len())).collect();
         let mut conn = Conn::open(server.address(), SYNC, token, 64 << 10).await?;
         let written = server.disk_bytes();

@@ -57,8 +57,7 @@ impl Client {
         }
     }
 
-    /// Goes on until then. Answers what each change took.
-    pub(super) async fn drive(mut self, until: Instant) -> Result<(Self, Vec<Duration>), Failure> {
+    async fn drive(mut self, until: Instant) -> Result<(Self, Vec<Duration>), Failure> {
         let mut took = Vec::with_capacity(1 << 12);
         let mut now = Instant::now();
         while now < until {
@@ -70,6 +69,19 @@ impl Client {
         }
         Ok((self, took))
     }
+}
+
+/// All clients at once, until then. Answers what each change took.
+pub(super) async fn drive_all(clients: &mut Vec<Client>, until: Instant) -> Result<Vec<Duration>, Failure> {
+    let running: Vec<_> =
+        clients.drain(..).map(|client| tokio::task::spawn_local(client.drive(until))).collect();
+    let mut all = Vec::new();
+    for task in running {
+        let (client, took) = task.await.map_err(|error| error.to_string())??;
+        clients.push(client);
+        all.extend(took);
+    }
+    Ok(all)
 }
 
 /// What one round says.
@@ -103,14 +115,7 @@ async fn rounds(
     for _ in 0..rounds {
         let (cpu, own_cpu, start) = (server.cpu_seconds(), own_cpu_seconds(), Instant::now());
         let until = start + time;
-        let running: Vec<_> =
-            clients.drain(..).map(|client| tokio::task::spawn_local(client.drive(until))).collect();
-        let mut all = Vec::new();
-        for task in running {
-            let (client, took) = task.await.map_err(|error| error.to_string())??;
-            clients.push(client);
-            all.extend(took);
-        }
+        let all = drive_all(&mut clients, until).await?;
         let (elapsed, count) = (start.elapsed().as_secs_f64(), all.len() as f64);
         let cpu_us = (server.cpu_seconds() - cpu) / count * 1e6;
         let own_cpu_us = (own_cpu_seconds() - own_cpu) / count * 1e6;

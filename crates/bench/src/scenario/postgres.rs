@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use lattice_testkit::Database;
 
-use super::closed_loop::Client;
-use super::{SYNC, WINDOW, upload};
+use super::closed_loop::{Client, drive_all};
+use super::{SYNC, WINDOW, new_rows, upload};
 use crate::Failure;
 use crate::bare_postgres::BarePostgres;
 use crate::cli::PostgresArgs;
-use crate::frames::{Acker, Id, Ids, Operation, Single, Window};
+use crate::frames::{Acker, Ids, Operation, Single};
 use crate::http::accounts;
 use crate::process::{Env, Process, own_cpu_seconds};
 use crate::report::{Figure, Latencies, Report};
@@ -84,12 +84,7 @@ async fn bulk(
     let count = args.rows as usize / WINDOW;
     let total = (count * WINDOW) as f64;
     for token in &tokens {
-        let windows: Vec<Window> = (0..count)
-            .map(|_| {
-                let rows: Vec<Id> = (0..WINDOW).map(|_| ids.row()).collect();
-                Window::new(Operation::Insert, &rows, &mut ids)
-            })
-            .collect();
+        let windows = new_rows(count, &mut ids);
         let masked: Vec<_> = windows.iter().map(|window| (window.masked(), window.entries.len())).collect();
         let mut conn = Conn::open(server.address(), SYNC, token, 64 << 10).await?;
         let (cpu, start) = (server.cpu_seconds(), Instant::now());
@@ -127,14 +122,7 @@ async fn closed_loop(
     for _ in 0..rounds {
         let (cpu, own_cpu, start) = (server.cpu_seconds(), own_cpu_seconds(), Instant::now());
         let until = start + time;
-        let running: Vec<_> =
-            clients.drain(..).map(|client| tokio::task::spawn_local(client.drive(until))).collect();
-        let mut all = Vec::new();
-        for task in running {
-            let (client, took) = task.await.map_err(|error| error.to_string())??;
-            clients.push(client);
-            all.extend(took);
-        }
+        let all = drive_all(&mut clients, until).await?;
         let count = all.len() as f64;
         rates.push(count / start.elapsed().as_secs_f64());
         cpu_us.push((server.cpu_seconds() - cpu) / count * 1e6);
