@@ -1,4 +1,4 @@
-//! Which database the server uses: the one place where backends are named.
+//! Which database the server uses. Backends are named here and in `commands/copy.rs` only.
 
 use std::path::PathBuf;
 use std::sync::Arc;
