@@ -1,7 +1,7 @@
 //! Passwords, sessions, tokens and keys of Lattice Server.
 //!
 //! [`AuthService`] is what routes and sockets call. It knows no HTTP and no driver: it keeps users and sessions in an
-//! [`AccountStore`](lattice_store::accounts::AccountStore), and takes its clock and its randomness as parameters.
+//! [`AuthStore`](lattice_store::auth::AuthStore), and takes its clock and its randomness as parameters.
 //!
 //! | token | looks like | lives | stored as |
 //! | --- | --- | --- | --- |
@@ -31,7 +31,7 @@ pub use password::{
 };
 pub use service::{
     ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, Identity, REFRESH_GRACE_S,
-    REFRESH_TOKEN_LIFE_S, SessionTokens,
+    REFRESH_TOKEN_LIFE_S, SessionTokens, method,
 };
 pub use token::{
     DEVICE_TOKEN_PREFIX, INVITE_TOKEN_PREFIX, InviteToken, MAX_TOKEN_BYTES, REFRESH_TOKEN_PREFIX,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use lattice_store::accounts::AccountStore;
+use lattice_store::auth::AuthStore;
 use lattice_store::spaces::{CommitSink, Committed};
 use lattice_store::sqlite::{SqliteOptions, SqliteStore};
 use lattice_store::time::{Clock, SystemRandom};
@@ -34,7 +34,7 @@ impl CommitSink for Nobody {
 pub(crate) struct Bench {
     pub(crate) auth: AuthService,
     pub(crate) clock: Arc<TestClock>,
-    pub(crate) store: Arc<dyn AccountStore>,
+    pub(crate) store: Arc<dyn AuthStore>,
     _folder: tempfile::TempDir,
 }
 
@@ -52,7 +52,7 @@ impl Bench {
             random.clone(),
         )
         .expect("a new database");
-        let store: Arc<dyn AccountStore> = Arc::new(store);
+        let store: Arc<dyn AuthStore> = Arc::new(store);
         let keys = Keys::load_or_create(folder.path(), &SystemRandom).expect("keys");
         let passwords = Passwords::new(cheap()).expect("allowed");
         let auth = AuthService::new(store.clone(), keys, passwords, clock.clone(), random);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lattice_auth::Keys;
 use lattice_engine::MintKey;
-use lattice_store::accounts::AccountStore;
+use lattice_store::auth::AuthStore;
 use lattice_store::directory::Directory;
 use lattice_store::postgres::{self, PostgresOptions, PostgresStore};
 use lattice_store::spaces::{CommitSink, SpaceStore};
@@ -45,7 +45,7 @@ pub struct Backend {
     /// Who may use which space, and how.
     pub directory: Arc<dyn Directory>,
     /// Accounts.
-    pub accounts: Arc<dyn AccountStore>,
+    pub accounts: Arc<dyn AuthStore>,
     /// The secret under which ids are minted.
     pub mint_key: MintKey,
     kind: Kind,

@@ -112,7 +112,7 @@ impl Server {
 
         let (stop, stop_bus) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, background) = (TaskTracker::new(), TaskTracker::new());
-        let mut readiness = Readiness::new(Arc::clone(&backend.accounts));
+        let mut readiness = Readiness::new(Arc::clone(&backend.accounts) as _);
         if let (Some(transport), Some(version)) = (backend.transport(config).await?, backend.version_look()) {
             let spaces = Arc::clone(&backend.spaces);
             let instances = Instances::new(Arc::clone(&hub), spaces, version, Arc::clone(&random));

@@ -57,8 +57,10 @@ impl fmt::Debug for TokenHash {
 pub struct User {
     /// Never reused.
     pub id: UserId,
-    /// Normalised by the caller; unique as these very bytes.
-    pub email: String,
+    /// Normalised by the caller; unique as these very bytes. None for accounts without one.
+    pub email: Option<String>,
+    /// When the user showed that the e-mail address is theirs, in microseconds since 1970; none while they have not.
+    pub email_verified_us: Option<i64>,
     /// As its owner wrote it.
     pub full_name: Option<String>,
     /// A PHC string; none when the account has no password (for those who come from an identity provider).
@@ -91,6 +93,8 @@ pub struct Session {
     pub user: UserId,
     /// What its token is.
     pub kind: SessionKind,
+    /// How the user showed who they are: `password`, or the name of what did instead.
+    pub method: String,
     /// Finds the session; unique. For [`SessionKind::Device`] the hash of the whole token, for [`SessionKind::Access`]
     /// the hash of that part of the refresh token that stays the same when it rotates.
     pub token_hash: TokenHash,
@@ -108,7 +112,9 @@ pub struct Session {
     pub last_used_us: i64,
     /// When it was revoked, in microseconds since 1970.
     pub revoked_us: Option<i64>,
-    /// The `User-Agent` it was made with, for its owner to recognise it by.
+    /// What the client calls the device, for its owner to recognise it by.
+    pub device_name: Option<String>,
+    /// The `User-Agent` it was made with, for the same purpose.
     pub user_agent: Option<String>,
     /// The network address it was made from, as text.
     pub address: Option<String>,

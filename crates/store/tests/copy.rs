@@ -15,6 +15,7 @@ use lattice_store::copy::{
     CopyError, CopySource, CopyTarget, Part, Progress, Record, Secrets, Section, copy,
 };
 use lattice_store::directory::{Accept, Directory, Invitee, NewInvite, NewSpace, Selector, SpaceKind};
+use lattice_store::one_time::{OneTimeToken, OneTimeTokens};
 use lattice_store::postgres::{OpenError as PostgresOpenError, PostgresOptions, PostgresStore};
 use lattice_store::spaces::{AuditLine, Origin, Space, SpaceStore, Upload};
 use lattice_store::sqlite::{OpenError, SqliteOptions, SqliteStore};
@@ -90,15 +91,17 @@ async fn send(store: &SqliteStore, space: &Arc<Space>, user: UserId, incoming: V
 /// People, spaces and rows of every kind. Answers the spaces, the first of which is larger than a page of a copy.
 async fn fill(store: &SqliteStore) -> Vec<Arc<Space>> {
     for n in 1..=3 {
-        let email = format!("{n}@example.com");
+        let (email, email_verified_us) = (Some(format!("{n}@example.com")), Some(NOW_US));
         let (full_name, password_hash) = (Some("Zoë".to_owned()), Some("$argon2id$x".to_owned()));
-        let user = User { id: user(n), email, full_name, password_hash, created_us: NOW_US };
+        let user =
+            User { id: user(n), email, email_verified_us, full_name, password_hash, created_us: NOW_US };
         store.create_user(user).await.expect("a user");
     }
     let session = Session {
         id: SessionId([5; 16]),
         user: user(1),
         kind: SessionKind::Device,
+        method: "password".into(),
         token_hash: TokenHash([6; 32]),
         refresh_hash: None,
         previous_refresh_hash: None,
@@ -107,10 +110,20 @@ async fn fill(store: &SqliteStore) -> Vec<Arc<Space>> {
         created_us: NOW_US,
         last_used_us: NOW_US,
         revoked_us: Some(NOW_US),
+        device_name: Some("Zoë's phone".into()),
         user_agent: Some("a phone".into()),
         address: None,
     };
     assert!(store.create_session(session).await.expect("a session"));
+    let token = OneTimeToken {
+        hash: TokenHash([8; 32]),
+        purpose: "tests".into(),
+        user: Some(user(1)),
+        payload: "{}".into(),
+        created_us: NOW_US,
+        expires_us: i64::MAX,
+    };
+    assert!(store.put_token(token).await.expect("a token"));
     let own = store.private_space(user(1).0).await.expect("a space");
     let new =
         |kind, name: &str| NewSpace { owner: user(1), kind, name: name.into(), max_owned: 9, now_us: NOW_US };

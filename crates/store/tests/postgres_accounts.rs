@@ -16,6 +16,7 @@ async fn postgres_passes_the_conformance_suite_of_accounts() {
     let database = Database::create();
     let store = open(&database.url(), &Arc::new(RecordingSink::default())).await.expect("it opens");
     conformance::accounts(&store).await;
+    conformance::one_time_tokens(&Arc::new(store.clone())).await;
     store.close().await;
     assert_eq!(store.set_password_hash(UserId([1; 16]), "x".to_owned()).await, Err(StoreError::Closed));
 }
@@ -25,6 +26,7 @@ async fn two_instances_pass_it_together() {
     let database = Database::create();
     let instances = open_two(&database).await;
     conformance::accounts(&Spread::over(instances.clone())).await;
+    conformance::one_time_tokens(&Arc::new(Spread::over(instances.clone()))).await;
     for instance in instances {
         instance.close().await;
     }

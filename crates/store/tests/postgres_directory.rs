@@ -37,7 +37,14 @@ async fn what_one_instance_changes_the_other_learns_when_it_looks() {
     let database = Database::create();
     let [one, other] = open_two(&database).await;
     let ann = UserId([1; 16]);
-    let user = User { id: ann, email: "ann@b".into(), full_name: None, password_hash: None, created_us: 0 };
+    let user = User {
+        id: ann,
+        email: Some("ann@b".into()),
+        email_verified_us: None,
+        full_name: None,
+        password_hash: None,
+        created_us: 0,
+    };
     one.create_user(user).await.expect("a user");
     let new = NewSpace { owner: ann, kind: SpaceKind::Shared, name: "x".into(), max_owned: 9, now_us: 1 };
     let space = one.create_space(new).await.expect("an answer").expect("a space").id;

@@ -33,7 +33,14 @@ async fn the_writer_asks_in_its_own_transaction() {
     let store = open(&folder.path().join("a.db"));
     let [ann, bob] = [UserId([1; 16]), UserId([2; 16])];
     for (id, email) in [(ann, "ann@example.com"), (bob, "bob@example.com")] {
-        let user = User { id, email: email.into(), full_name: None, password_hash: None, created_us: 0 };
+        let user = User {
+            id,
+            email: Some(email.into()),
+            email_verified_us: None,
+            full_name: None,
+            password_hash: None,
+            created_us: 0,
+        };
         store.create_user(user).await.expect("a user");
     }
     let me = store.private_space(ann.0).await.expect("a space").no;

@@ -15,7 +15,11 @@ use utoipa::ToSchema;
 pub(super) struct PublicUser<'a> {
     #[schema(format = "uuid")]
     id: String,
-    email: &'a str,
+    /// None for an account without one.
+    #[schema(required)]
+    email: Option<&'a str>,
+    /// Whether its owner has shown that the address is theirs.
+    email_verified: bool,
     #[schema(required)]
     full_name: Option<&'a str>,
     /// How the user may log in. Native clients cannot read a user without it.
@@ -27,7 +31,8 @@ impl<'a> PublicUser<'a> {
     pub(super) fn new(user: &'a User) -> Self {
         Self {
             id: user.id.to_string(),
-            email: &user.email,
+            email: user.email.as_deref(),
+            email_verified: user.email_verified_us.is_some(),
             full_name: user.full_name.as_deref(),
             providers: if user.password_hash.is_some() { &["email"] } else { &[] },
         }

@@ -18,6 +18,6 @@ impl<S: Sync> FromRequestParts<S> for FromClient {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let user_agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         let address = parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip().to_string());
-        Ok(Self(Client { user_agent: user_agent.map(str::to_owned), address }))
+        Ok(Self(Client { device_name: None, user_agent: user_agent.map(str::to_owned), address }))
     }
 }

@@ -43,7 +43,7 @@ mod tests {
         let profile = bench.get("/profile", ann["token"].as_str()).await.is(200);
         assert_eq!(
             profile,
-            json!({"id": ann["user"]["id"], "email": "ann@example.com", "fullName": null, "providers": ["email"]})
+            json!({"id": ann["user"]["id"], "email": "ann@example.com", "emailVerified": false, "fullName": null, "providers": ["email"]})
         );
         assert_eq!(profile, ann["user"]);
     }

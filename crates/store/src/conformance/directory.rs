@@ -58,7 +58,8 @@ async fn user<S: Store>(store: &S) -> UserId {
     let id = UserId(random_id(&SystemRandom));
     let user = User {
         id,
-        email: email_of(id),
+        email: Some(email_of(id)),
+        email_verified_us: None,
         full_name: Some("Zoë".to_owned()),
         password_hash: None,
         created_us: NOW_US,

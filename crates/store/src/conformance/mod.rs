@@ -2,8 +2,10 @@
 
 mod accounts;
 mod directory;
+mod one_time;
 mod spaces;
 
 pub use accounts::accounts;
 pub use directory::{Store, directory};
+pub use one_time::one_time_tokens;
 pub use spaces::{RecordingSink, closed, spaces};

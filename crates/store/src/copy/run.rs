@@ -69,7 +69,7 @@ pub async fn copy(
         error => CopyError::Target(error),
     })?;
     let mut spaces = Vec::new();
-    for section in &SECTIONS {
+    for section in SECTIONS {
         copy_section(source, target, section, &mut spaces).await?;
     }
     let mut report = Report::default();
@@ -88,7 +88,7 @@ pub async fn copy(
         }
         progress.space_done();
     }
-    for section in &SECTIONS {
+    for section in SECTIONS {
         // Spaces that were deleted arrive as erased.
         if section.name != "space" {
             let from = checksum::section(source, section).await.map_err(CopyError::Source)?;

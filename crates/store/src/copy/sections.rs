@@ -47,20 +47,23 @@ pub struct Section {
 }
 
 /// In the order in which they are copied: what others refer to comes first.
-pub const SECTIONS: [Section; 6] = {
+pub const SECTIONS: &[Section] = {
     use Kind::{Bytes, Flag, Id, Integer, Text};
-    [
-        // id, email, full_name, password_hash, created_us
-        Section { name: "users", columns: &[Id, Text, Text, Text, Integer], key: 1 },
-        // id, user, kind, token_hash, refresh_hash, previous_refresh_hash, rotated_us, expires_us, created_us, last_used_us,
-        // revoked_us, user_agent, address
+    &[
+        // id, email, email_verified_us, full_name, password_hash, created_us
+        Section { name: "users", columns: &[Id, Text, Integer, Text, Text, Integer], key: 1 },
+        // id, user, kind, method, token_hash, refresh_hash, previous_refresh_hash, rotated_us, expires_us, created_us,
+        // last_used_us, revoked_us, device_name, user_agent, address
         Section {
             name: "sessions",
             columns: &[
-                Id, Id, Integer, Bytes, Bytes, Bytes, Integer, Integer, Integer, Integer, Integer, Text, Text,
+                Id, Id, Integer, Text, Bytes, Bytes, Bytes, Integer, Integer, Integer, Integer, Integer,
+                Text, Text, Text,
             ],
             key: 1,
         },
+        // hash, purpose, user, payload, created_us, expires_us
+        Section { name: "one_time_token", columns: &[Bytes, Text, Id, Text, Integer, Integer], key: 1 },
         // id, kind, owner, name, rules, policy, schema_rule, created_us, archived_us, deleted_us, purged. Those that were
         // deleted move as well, without what they held, so that their ids are not given out again.
         Section {

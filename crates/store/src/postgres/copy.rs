@@ -19,11 +19,12 @@ use crate::{BoxFuture, StoreError};
 /// The columns of a section, in its order.
 fn columns(section: &Section) -> Result<&'static [&'static str], PgError> {
     Ok(match section.name {
-        "users" => &["id", "email", "full_name", "password_hash", "created_us"],
+        "users" => &["id", "email", "email_verified_us", "full_name", "password_hash", "created_us"],
         "sessions" => &[
             "id",
             "user_id",
             "kind",
+            "method",
             "token_hash",
             "refresh_hash",
             "previous_refresh_hash",
@@ -32,9 +33,11 @@ fn columns(section: &Section) -> Result<&'static [&'static str], PgError> {
             "created_us",
             "last_used_us",
             "revoked_us",
+            "device_name",
             "user_agent",
             "address",
         ],
+        "one_time_token" => &["hash", "purpose", "user_id", "payload", "created_us", "expires_us"],
         "space" => &[
             "space_id",
             "kind",

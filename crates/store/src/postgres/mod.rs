@@ -11,6 +11,7 @@ mod copy;
 mod directory;
 mod error;
 mod group;
+mod one_time;
 mod overlay;
 mod pages;
 mod queue;

@@ -15,19 +15,25 @@ use crate::{BoxFuture, StoreError};
 const KIND_ACCESS: i64 = 1;
 const KIND_DEVICE: i64 = 2;
 
-const USER_COLUMNS: &str = "id, email, full_name, password_hash, created_us";
-const SESSION_COLUMNS: &str = "id, user_id, kind, token_hash, refresh_hash, previous_refresh_hash, rotated_us, \
-     expires_us, created_us, last_used_us, revoked_us, user_agent, address";
+const USER_COLUMNS: &str = "id, email, email_verified_us, full_name, password_hash, created_us";
+const SESSION_COLUMNS: &str = "id, user_id, kind, method, token_hash, refresh_hash, previous_refresh_hash, \
+     rotated_us, expires_us, created_us, last_used_us, revoked_us, device_name, user_agent, address";
 
 /// Keeps a new user. A taken id or e-mail address is [`StoreError::Conflict`].
 fn create_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
-    let sql =
-        "INSERT INTO users (id, email, full_name, password_hash, created_us) VALUES (?1, ?2, ?3, ?4, ?5)
-               ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO users (id, email, email_verified_us, full_name, password_hash, created_us)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
     let inserted = execute(
         connection,
         sql,
-        params![user.id.0, user.email, user.full_name, user.password_hash, user.created_us],
+        params![
+            user.id.0,
+            user.email,
+            user.email_verified_us,
+            user.full_name,
+            user.password_hash,
+            user.created_us,
+        ],
     )?;
     if inserted == 0 { Err(StoreError::Conflict("user")) } else { Ok(()) }
 }
@@ -61,6 +67,7 @@ pub(super) fn delete_user(
     }
     users::forget(connection, id, tombstone, now_us)?;
     execute(connection, "DELETE FROM sessions WHERE user_id = ?1", params![id.0])?;
+    execute(connection, "DELETE FROM one_time_token WHERE user_id = ?1", params![id.0])?;
     execute(connection, "DELETE FROM users WHERE id = ?1", params![id.0]).map(|deleted| deleted > 0)
 }
 
@@ -70,9 +77,9 @@ fn create_session(connection: &Connection, session: &Session) -> Result<bool, St
     if one(connection, sql, params![session.user.0], |_| Ok(()))?.is_none() {
         return Ok(false);
     }
-    let sql = "INSERT INTO sessions (id, user_id, kind, token_hash, refresh_hash, previous_refresh_hash, rotated_us,
-                   expires_us, created_us, last_used_us, revoked_us, user_agent, address)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+    let sql = "INSERT INTO sessions (id, user_id, kind, method, token_hash, refresh_hash, previous_refresh_hash,
+                   rotated_us, expires_us, created_us, last_used_us, revoked_us, device_name, user_agent, address)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
                ON CONFLICT DO NOTHING";
     let kind = match session.kind {
         SessionKind::Access => KIND_ACCESS,
@@ -85,6 +92,7 @@ fn create_session(connection: &Connection, session: &Session) -> Result<bool, St
             session.id.0,
             session.user.0,
             kind,
+            session.method,
             session.token_hash.0,
             session.refresh_hash.map(|hash| hash.0),
             session.previous_refresh_hash.map(|hash| hash.0),
@@ -93,6 +101,7 @@ fn create_session(connection: &Connection, session: &Session) -> Result<bool, St
             session.created_us,
             session.last_used_us,
             session.revoked_us,
+            session.device_name,
             session.user_agent,
             session.address,
         ],
@@ -164,12 +173,16 @@ fn delete_expired_sessions(connection: &Connection, before_us: i64, limit: u32) 
     execute(connection, sql, params![before_us, limit])
 }
 
-fn execute(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<u64, StoreError> {
+pub(super) fn execute(
+    connection: &Connection,
+    sql: &str,
+    values: impl rusqlite::Params,
+) -> Result<u64, StoreError> {
     Ok(connection.prepare_cached(sql)?.execute(values)? as u64)
 }
 
 /// The first row, read by `read`, whose own errors are kept apart from the driver's.
-fn one<T>(
+pub(super) fn one<T>(
     connection: &Connection,
     sql: &str,
     values: impl rusqlite::Params,
@@ -183,7 +196,8 @@ fn user(row: &Row<'_>) -> Result<User, StoreError> {
     let columns = Columns { table: "users", row };
     Ok(User {
         id: UserId(columns.bytes("id")?),
-        email: columns.text("email")?.ok_or_else(|| columns.corrupt("email"))?,
+        email: columns.text("email")?,
+        email_verified_us: columns.maybe_integer("email_verified_us")?,
         full_name: columns.text("full_name")?,
         password_hash: columns.text("password_hash")?,
         created_us: columns.integer("created_us")?,
@@ -200,6 +214,7 @@ fn session(row: &Row<'_>) -> Result<Session, StoreError> {
             KIND_DEVICE => SessionKind::Device,
             _ => return Err(columns.corrupt("kind")),
         },
+        method: columns.text("method")?.ok_or_else(|| columns.corrupt("method"))?,
         token_hash: TokenHash(columns.bytes("token_hash")?),
         refresh_hash: columns.maybe_bytes("refresh_hash")?.map(TokenHash),
         previous_refresh_hash: columns.maybe_bytes("previous_refresh_hash")?.map(TokenHash),
@@ -208,15 +223,16 @@ fn session(row: &Row<'_>) -> Result<Session, StoreError> {
         created_us: columns.integer("created_us")?,
         last_used_us: columns.integer("last_used_us")?,
         revoked_us: columns.maybe_integer("revoked_us")?,
+        device_name: columns.text("device_name")?,
         user_agent: columns.text("user_agent")?,
         address: columns.text("address")?,
     })
 }
 
 /// Reads columns such that what cannot be read names table, column and row.
-struct Columns<'a, 'row> {
-    table: &'static str,
-    row: &'a Row<'row>,
+pub(super) struct Columns<'a, 'row> {
+    pub(super) table: &'static str,
+    pub(super) row: &'a Row<'row>,
 }
 
 impl Columns<'_, '_> {
@@ -224,7 +240,7 @@ impl Columns<'_, '_> {
         Ok(self.row.get_ref(column)?)
     }
 
-    fn corrupt(&self, column: &'static str) -> StoreError {
+    pub(super) fn corrupt(&self, column: &'static str) -> StoreError {
         let row = match self.row.get_ref("id") {
             Ok(ValueRef::Blob(id)) => {
                 <[u8; 16]>::try_from(id).map_or_else(|_| "?".to_owned(), |id| UserId(id).to_string())
@@ -234,7 +250,10 @@ impl Columns<'_, '_> {
         StoreError::Corrupt { table: self.table, column, row }
     }
 
-    fn maybe_bytes<const N: usize>(&self, column: &'static str) -> Result<Option<[u8; N]>, StoreError> {
+    pub(super) fn maybe_bytes<const N: usize>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<[u8; N]>, StoreError> {
         match self.value(column)? {
             ValueRef::Null => Ok(None),
             ValueRef::Blob(bytes) => bytes.try_into().map(Some).map_err(|_| self.corrupt(column)),
@@ -242,11 +261,11 @@ impl Columns<'_, '_> {
         }
     }
 
-    fn bytes<const N: usize>(&self, column: &'static str) -> Result<[u8; N], StoreError> {
+    pub(super) fn bytes<const N: usize>(&self, column: &'static str) -> Result<[u8; N], StoreError> {
         self.maybe_bytes(column)?.ok_or_else(|| self.corrupt(column))
     }
 
-    fn maybe_integer(&self, column: &'static str) -> Result<Option<i64>, StoreError> {
+    pub(super) fn maybe_integer(&self, column: &'static str) -> Result<Option<i64>, StoreError> {
         match self.value(column)? {
             ValueRef::Null => Ok(None),
             ValueRef::Integer(integer) => Ok(Some(integer)),
@@ -254,11 +273,11 @@ impl Columns<'_, '_> {
         }
     }
 
-    fn integer(&self, column: &'static str) -> Result<i64, StoreError> {
+    pub(super) fn integer(&self, column: &'static str) -> Result<i64, StoreError> {
         self.maybe_integer(column)?.ok_or_else(|| self.corrupt(column))
     }
 
-    fn text(&self, column: &'static str) -> Result<Option<String>, StoreError> {
+    pub(super) fn text(&self, column: &'static str) -> Result<Option<String>, StoreError> {
         match self.value(column)? {
             ValueRef::Null => Ok(None),
             ValueRef::Text(text) => {
@@ -338,7 +357,8 @@ mod tests {
     use crate::sqlite::SqliteOptions;
     use crate::time::{SystemClock, SystemRandom};
 
-    const SCHEMA: &str = include_str!("migrations/V2__accounts.sql");
+    const SCHEMA: [&str; 2] =
+        [include_str!("migrations/V2__accounts.sql"), include_str!("migrations/V5__sign_in.sql")];
 
     struct Nobody;
     impl CommitSink for Nobody {
@@ -356,6 +376,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store = open(&folder.path().join("lattice.db"));
         crate::conformance::accounts(&store).await;
+        crate::conformance::one_time_tokens(&Arc::new(store.clone())).await;
         store.close().await;
     }
 
@@ -366,7 +387,8 @@ mod tests {
         let store = open(&path);
         let someone = User {
             id: UserId([1; 16]),
-            email: "a@b".to_owned(),
+            email: Some("a@b".to_owned()),
+            email_verified_us: Some(2),
             full_name: None,
             password_hash: None,
             created_us: 1,
@@ -382,7 +404,7 @@ mod tests {
 
     fn in_memory() -> Connection {
         let connection = Connection::open_in_memory().expect("memory");
-        connection.execute_batch(SCHEMA).expect("the schema is SQL");
+        connection.execute_batch(&SCHEMA.concat()).expect("the schema is SQL");
         connection
     }
 
@@ -393,13 +415,13 @@ mod tests {
         let row = "07070707-0707-0707-0707-070707070707".to_owned();
         store("PRAGMA ignore_check_constraints = on;");
         let id = "x'07070707070707070707070707070707'";
-        store(&format!("INSERT INTO users VALUES ({id}, CAST(x'ff' AS TEXT), NULL, NULL, 0)"));
+        store(&format!("INSERT INTO users VALUES ({id}, CAST(x'ff' AS TEXT), NULL, NULL, NULL, 0)"));
         assert_eq!(
             user_by_id(&connection, UserId([7; 16])),
             Err(StoreError::Corrupt { table: "users", column: "email", row: row.clone() })
         );
         let insert = format!(
-            "INSERT INTO sessions VALUES ({id}, {id}, 1, {id}, {id}, NULL, NULL, 1, 1, 1, NULL, NULL, NULL)"
+            "INSERT INTO sessions VALUES ({id}, {id}, 1, 'x', {id}, {id}, NULL, NULL, 1, 1, 1, NULL, NULL, NULL, NULL)"
         );
         store(&insert);
         let read = || session_by_id(&connection, SessionId([7; 16]));
@@ -417,9 +439,9 @@ mod tests {
     fn the_schema_refuses_what_cannot_be_read_back() {
         let connection = in_memory();
         let refuse = |sql: &str| assert!(connection.execute_batch(sql).is_err(), "{sql}");
-        refuse("INSERT INTO users VALUES (x'07', 'a@b', NULL, NULL, 0)");
-        refuse("INSERT INTO users VALUES (zeroblob(16), NULL, NULL, NULL, 0)");
-        refuse("INSERT INTO users VALUES (zeroblob(16), 'a@b', NULL, NULL, 'soon')");
+        refuse("INSERT INTO users VALUES (x'07', 'a@b', NULL, NULL, NULL, 0)");
+        refuse("INSERT INTO users VALUES (zeroblob(16), NULL, 5, NULL, NULL, 0)");
+        refuse("INSERT INTO users VALUES (zeroblob(16), 'a@b', NULL, NULL, NULL, 'soon')");
     }
 
     #[test]

@@ -25,16 +25,25 @@ struct Statements {
 fn statements(section: &Section) -> Result<Statements, StoreError> {
     let (read, write) = match section.name {
         "users" => (
-            "SELECT id, email, full_name, password_hash, created_us FROM users WHERE id > ?1 ORDER BY id LIMIT ?2",
-            "INSERT INTO users (id, email, full_name, password_hash, created_us) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "SELECT id, email, email_verified_us, full_name, password_hash, created_us
+             FROM users WHERE id > ?1 ORDER BY id LIMIT ?2",
+            "INSERT INTO users (id, email, email_verified_us, full_name, password_hash, created_us)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         ),
         "sessions" => (
-            "SELECT id, user_id, kind, token_hash, refresh_hash, previous_refresh_hash, rotated_us, expires_us,
-                    created_us, last_used_us, revoked_us, user_agent, address
+            "SELECT id, user_id, kind, method, token_hash, refresh_hash, previous_refresh_hash, rotated_us,
+                    expires_us, created_us, last_used_us, revoked_us, device_name, user_agent, address
              FROM sessions WHERE id > ?1 ORDER BY id LIMIT ?2",
-            "INSERT INTO sessions (id, user_id, kind, token_hash, refresh_hash, previous_refresh_hash, rotated_us,
-                                   expires_us, created_us, last_used_us, revoked_us, user_agent, address)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            "INSERT INTO sessions (id, user_id, kind, method, token_hash, refresh_hash, previous_refresh_hash,
+                                   rotated_us, expires_us, created_us, last_used_us, revoked_us, device_name,
+                                   user_agent, address)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        ),
+        "one_time_token" => (
+            "SELECT hash, purpose, user_id, payload, created_us, expires_us
+             FROM one_time_token WHERE hash > ?1 ORDER BY hash LIMIT ?2",
+            "INSERT INTO one_time_token (hash, purpose, user_id, payload, created_us, expires_us)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         ),
         "space" => (
             "SELECT id, kind, owner, name, rules, policy, schema_rule, created_us, archived_us, deleted_us, purged

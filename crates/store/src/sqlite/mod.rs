@@ -8,6 +8,7 @@ pub mod directory;
 mod group;
 mod keys;
 mod log;
+mod one_time;
 mod open;
 mod page;
 mod readers;

@@ -10,6 +10,7 @@ use lattice_store::directory::{
     Accept, Asked, Directory, Invite, InviteId, Member, NewInvite, NewSpace, Page, RefusalCursor, RefusalsOf,
     RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange, SpaceEntry,
 };
+use lattice_store::one_time::{OneTimeToken, OneTimeTokens};
 use lattice_store::postgres::PostgresStore;
 use lattice_store::spaces::{AuditLine, Space, SpaceStore, Upload, UploadAnswer};
 use lattice_store::{BoxFuture, StoreError};
@@ -55,6 +56,17 @@ impl AccountStore for Spread {
         fn touch_session(id: SessionId, now_us: i64) -> BoxFuture<'_, Result<(), StoreError>>;
         fn list_sessions(user: UserId, limit: u32) -> BoxFuture<'_, Result<Vec<Session>, StoreError>>;
         fn delete_expired_sessions(before_us: i64, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>>;
+    }
+}
+
+impl OneTimeTokens for Spread {
+    spread! {
+        fn put_token(token: OneTimeToken) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn find_token(hash: TokenHash, purpose: &'static str, now_us: i64) -> BoxFuture<'_, Result<Option<OneTimeToken>, StoreError>>;
+        fn take_token(hash: TokenHash, purpose: &'static str, now_us: i64) -> BoxFuture<'_, Result<Option<OneTimeToken>, StoreError>>;
+        fn update_token(hash: TokenHash, current: String, next: String) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn delete_tokens(user: UserId, purpose: &'static str) -> BoxFuture<'_, Result<u64, StoreError>>;
+        fn delete_expired_tokens(before_us: i64, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>>;
     }
 }
 

@@ -16,8 +16,9 @@ const KIND_DEVICE: i16 = 2;
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, user_id, kind, token_hash, refresh_hash, previous_refresh_hash, rotated_us, expires_us,
-                    created_us, last_used_us, revoked_us, user_agent, address FROM sessions ",
+            "SELECT id, user_id, kind, method, token_hash, refresh_hash, previous_refresh_hash, rotated_us,
+                    expires_us, created_us, last_used_us, revoked_us, device_name, user_agent, address
+             FROM sessions ",
             $rest
         )
     };
@@ -47,9 +48,10 @@ pub(super) async fn create(connection: &Connection, session: &Session) -> Result
     if !access::user_stays(connection, session.user).await? {
         return Ok(false);
     }
-    let sql = "INSERT INTO sessions (id, user_id, kind, token_hash, refresh_hash, previous_refresh_hash, rotated_us,
-                   expires_us, created_us, last_used_us, revoked_us, user_agent, address)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO sessions (id, user_id, kind, method, token_hash, refresh_hash, previous_refresh_hash,
+                   rotated_us, expires_us, created_us, last_used_us, revoked_us, device_name, user_agent, address)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+               ON CONFLICT DO NOTHING";
     let kind = match session.kind {
         SessionKind::Access => KIND_ACCESS,
         SessionKind::Device => KIND_DEVICE,
@@ -62,6 +64,7 @@ pub(super) async fn create(connection: &Connection, session: &Session) -> Result
             &uuid(session.id.0),
             &uuid(session.user.0),
             &kind,
+            &session.method,
             &session.token_hash.0.as_slice(),
             &bytes(session.refresh_hash),
             &bytes(session.previous_refresh_hash),
@@ -70,6 +73,7 @@ pub(super) async fn create(connection: &Connection, session: &Session) -> Result
             &session.created_us,
             &session.last_used_us,
             &session.revoked_us,
+            &session.device_name,
             &session.user_agent,
             &session.address,
         ],
@@ -158,15 +162,17 @@ fn read(row: &Row) -> Result<Session, PgError> {
             KIND_DEVICE => SessionKind::Device,
             _ => return Err(corrupt("sessions", "kind", session)),
         },
-        token_hash: hash(3, "token_hash")?.ok_or_else(|| corrupt("sessions", "token_hash", session))?,
-        refresh_hash: hash(4, "refresh_hash")?,
-        previous_refresh_hash: hash(5, "previous_refresh_hash")?,
-        rotated_us: row.try_get(6)?,
-        expires_us: row.try_get(7)?,
-        created_us: row.try_get(8)?,
-        last_used_us: row.try_get(9)?,
-        revoked_us: row.try_get(10)?,
-        user_agent: row.try_get(11)?,
-        address: row.try_get(12)?,
+        method: row.try_get(3)?,
+        token_hash: hash(4, "token_hash")?.ok_or_else(|| corrupt("sessions", "token_hash", session))?,
+        refresh_hash: hash(5, "refresh_hash")?,
+        previous_refresh_hash: hash(6, "previous_refresh_hash")?,
+        rotated_us: row.try_get(7)?,
+        expires_us: row.try_get(8)?,
+        created_us: row.try_get(9)?,
+        last_used_us: row.try_get(10)?,
+        revoked_us: row.try_get(11)?,
+        device_name: row.try_get(12)?,
+        user_agent: row.try_get(13)?,
+        address: row.try_get(14)?,
     })
 }

@@ -1,6 +1,7 @@
 //! Statements of users.
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::StoreError;
 use crate::accounts::{User, UserId};
@@ -8,27 +9,34 @@ use crate::postgres::error::PgError;
 use crate::postgres::transaction::{Connection, execute, query_opt};
 use crate::postgres::values::{id, uuid};
 
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, email, email_verified_us, full_name, password_hash, created_us FROM users ",
+            $rest
+        )
+    };
+}
+
 /// Keeps a new user. A taken id or e-mail address is [`StoreError::Conflict`].
 pub(super) async fn create(connection: &Connection, user: &User) -> Result<(), PgError> {
-    let sql =
-        "INSERT INTO users (id, email, full_name, password_hash, created_us) VALUES ($1, $2, $3, $4, $5)
-               ON CONFLICT DO NOTHING";
-    let User { id, email, full_name, password_hash, created_us } = user;
-    let inserted =
-        execute(connection, sql, &[&uuid(id.0), email, full_name, password_hash, created_us]).await?;
+    let sql = "INSERT INTO users (id, email, email_verified_us, full_name, password_hash, created_us)
+               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    let User { id, email, email_verified_us, full_name, password_hash, created_us } = user;
+    let values: [&(dyn ToSql + Sync); 6] =
+        [&uuid(id.0), email, email_verified_us, full_name, password_hash, created_us];
+    let inserted = execute(connection, sql, &values).await?;
     if inserted == 0 { Err(StoreError::Conflict("user").into()) } else { Ok(()) }
 }
 
 /// The user with this e-mail address.
 pub(super) async fn by_email(connection: &Connection, email: &str) -> Result<Option<User>, PgError> {
-    let sql = "SELECT id, email, full_name, password_hash, created_us FROM users WHERE email = $1";
-    query_opt(connection, sql, &[&email]).await?.map(|row| read(&row)).transpose()
+    query_opt(connection, select!("WHERE email = $1"), &[&email]).await?.map(|row| read(&row)).transpose()
 }
 
 /// The user with this id.
 pub(super) async fn by_id(connection: &Connection, id: UserId) -> Result<Option<User>, PgError> {
-    let sql = "SELECT id, email, full_name, password_hash, created_us FROM users WHERE id = $1";
-    query_opt(connection, sql, &[&uuid(id.0)]).await?.map(|row| read(&row)).transpose()
+    query_opt(connection, select!("WHERE id = $1"), &[&uuid(id.0)]).await?.map(|row| read(&row)).transpose()
 }
 
 /// Replaces a password hash.
@@ -45,8 +53,9 @@ fn read(row: &Row) -> Result<User, PgError> {
     Ok(User {
         id: UserId(id(row, 0)?),
         email: row.try_get(1)?,
-        full_name: row.try_get(2)?,
-        password_hash: row.try_get(3)?,
-        created_us: row.try_get(4)?,
+        email_verified_us: row.try_get(2)?,
+        full_name: row.try_get(3)?,
+        password_hash: row.try_get(4)?,
+        created_us: row.try_get(5)?,
     })
 }

@@ -8,6 +8,7 @@ use crate::directory::{Answer, Denied};
 use crate::postgres::access;
 use crate::postgres::accounts::sessions;
 use crate::postgres::error::PgError;
+use crate::postgres::one_time;
 use crate::postgres::transaction::{Connection, execute, query, query_opt};
 use crate::postgres::values::{space, uuid};
 
@@ -45,7 +46,7 @@ pub(super) const DELETE_INVITES: &str = "WITH own AS MATERIALIZED (
 /// The e-mail address of a user.
 pub(super) async fn email_of(connection: &Connection, user: UserId) -> Result<Option<String>, PgError> {
     let row = query_opt(connection, "SELECT email FROM users WHERE id = $1", &[&uuid(user.0)]).await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
+    Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
 }
 
 async fn owns_spaces_of_others(connection: &Connection, user: UserId) -> Result<bool, PgError> {
@@ -94,6 +95,7 @@ pub(in super::super) async fn delete(
     let sql = "DELETE FROM remembered_view WHERE user_id = $1 AND space_id = ANY($2::uuid[])";
     execute(connection, sql, &[&id, &locked]).await?;
     sessions::delete_of_user(connection, user).await?;
+    one_time::delete_of_user(connection, user).await?;
     execute(connection, "DELETE FROM users WHERE id = $1", &[&id]).await?;
     Ok(Ok(owned.into_iter().map(|(_, space)| space).collect()))
 }

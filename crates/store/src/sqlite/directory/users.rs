@@ -11,7 +11,7 @@ use crate::sqlite::accounts;
 /// The e-mail address of a user.
 pub(super) fn email_of(connection: &Connection, user: UserId) -> Result<Option<String>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT email FROM users WHERE id = ?1")?;
-    Ok(statement.query_row([user.0], |row| row.get(0)).optional()?)
+    Ok(statement.query_row([user.0], |row| row.get(0)).optional()?.flatten())
 }
 
 /// Whether there is such a user: one whose account is deleted while they ask must not come into anything new.

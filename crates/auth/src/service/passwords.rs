@@ -1,0 +1,140 @@
+//! Signing up and logging in by e-mail address and password.
+
+use lattice_store::StoreError;
+use lattice_store::accounts::{User, UserId};
+use lattice_store::time::random_id;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{AuthService, Client, DeviceToken, MAX_NAME_CHARS, SessionTokens, method};
+use crate::password::Verdict;
+use crate::{AuthError, MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES, normalise_email};
+
+impl AuthService {
+    /// Makes an account and logs in.
+    ///
+    /// # Errors
+    /// [`AuthError::BadEmail`], [`AuthError::WeakPassword`], [`AuthError::BadName`], [`AuthError::EmailTaken`],
+    /// [`AuthError::Busy`], or the store's.
+    pub async fn signup(
+        &self,
+        email: &str,
+        password: SecretString,
+        full_name: Option<&str>,
+        client: Client,
+    ) -> Result<SessionTokens, AuthError> {
+        let user = self.create_user(email, password, full_name).await?;
+        self.open_session(user, method::PASSWORD, client).await
+    }
+
+    /// Makes an account and gives out a device token.
+    ///
+    /// # Errors
+    /// Those of [`signup`](Self::signup).
+    pub async fn register_device(
+        &self,
+        email: &str,
+        password: SecretString,
+        full_name: Option<&str>,
+        client: Client,
+    ) -> Result<DeviceToken, AuthError> {
+        let user = self.create_user(email, password, full_name).await?;
+        self.open_device(user, method::PASSWORD, client).await
+    }
+
+    /// Logs in by e-mail address and password.
+    ///
+    /// # Errors
+    /// [`AuthError::InvalidCredentials`], [`AuthError::Busy`], or the store's.
+    pub async fn login(
+        &self,
+        email: &str,
+        password: SecretString,
+        client: Client,
+    ) -> Result<SessionTokens, AuthError> {
+        let user = self.check_password(email, password).await?;
+        self.open_session(user, method::PASSWORD, client).await
+    }
+
+    /// Logs in by e-mail address and password for a device token.
+    ///
+    /// # Errors
+    /// Those of [`login`](Self::login).
+    pub async fn login_device(
+        &self,
+        email: &str,
+        password: SecretString,
+        client: Client,
+    ) -> Result<DeviceToken, AuthError> {
+        let user = self.check_password(email, password).await?;
+        self.open_device(user, method::PASSWORD, client).await
+    }
+
+    /// Whether this is the password of a user who is logged in: asked again before what cannot be undone.
+    ///
+    /// # Errors
+    /// [`AuthError::InvalidCredentials`], [`AuthError::SessionRevoked`], [`AuthError::Busy`], or the store's.
+    pub async fn confirm_password(&self, user: UserId, password: SecretString) -> Result<(), AuthError> {
+        if password.expose_secret().len() > MAX_PASSWORD_BYTES {
+            return Err(AuthError::InvalidCredentials);
+        }
+        let user = self.store.user_by_id(user).await?.ok_or(AuthError::SessionRevoked)?;
+        let hash = user.password_hash.as_deref();
+        let verdict = self.passwords.verify(password, hash).await?;
+        if hash.is_some() && verdict != Verdict::Wrong { Ok(()) } else { Err(AuthError::InvalidCredentials) }
+    }
+
+    async fn create_user(
+        &self,
+        email: &str,
+        password: SecretString,
+        full_name: Option<&str>,
+    ) -> Result<User, AuthError> {
+        let email = normalise_email(email)?;
+        if !(MIN_PASSWORD_BYTES..=MAX_PASSWORD_BYTES).contains(&password.expose_secret().len()) {
+            return Err(AuthError::WeakPassword);
+        }
+        let full_name = full_name.map(str::trim).filter(|name| !name.is_empty());
+        if full_name
+            .is_some_and(|name| name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control))
+        {
+            return Err(AuthError::BadName);
+        }
+        let mut salt = [0; 16];
+        self.random.fill(&mut salt);
+        // Hashed before the address is looked up: a taken one costs as much as a free one.
+        let password_hash = self.passwords.hash(password, salt).await?;
+        let user = User {
+            id: UserId(random_id(&*self.random)),
+            email: Some(email),
+            email_verified_us: None,
+            full_name: full_name.map(str::to_owned),
+            password_hash: Some(password_hash),
+            created_us: self.clock.now_us(),
+        };
+        match self.store.create_user(user.clone()).await {
+            Err(StoreError::Conflict(_)) => Err(AuthError::EmailTaken),
+            result => Ok(result.map(|()| user)?),
+        }
+    }
+
+    /// The user with these credentials. An address without an account costs the same work as one with.
+    async fn check_password(&self, email: &str, password: SecretString) -> Result<User, AuthError> {
+        let email = normalise_email(email).map_err(|_| AuthError::InvalidCredentials)?;
+        if password.expose_secret().len() > MAX_PASSWORD_BYTES {
+            return Err(AuthError::InvalidCredentials);
+        }
+        let user = self.store.user_by_email(&email).await?;
+        let hash = user.as_ref().and_then(|user| user.password_hash.as_deref());
+        let has_hash = hash.is_some();
+        let verdict = self.passwords.verify(password.clone(), hash).await?;
+        let user =
+            user.filter(|_| has_hash && verdict != Verdict::Wrong).ok_or(AuthError::InvalidCredentials)?;
+        if verdict == Verdict::RightButOutdated {
+            let mut salt = [0; 16];
+            self.random.fill(&mut salt);
+            let hash = self.passwords.hash(password, salt).await?;
+            self.store.set_password_hash(user.id, hash).await?;
+        }
+        Ok(user)
+    }
+}

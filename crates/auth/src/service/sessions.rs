@@ -1,0 +1,175 @@
+//! What becomes of sessions: refresh, the end, and who a token belongs to.
+
+use lattice_store::accounts::{RefreshRotation, Session, SessionId, SessionKind, User, UserId};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    AuthService, DEAD_SESSION_RETENTION_S, Identity, REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, SECOND_US,
+    SWEEP_BATCH, SessionTokens, TOUCH_INTERVAL_S,
+};
+use crate::token::{Device, Refresh, Secret};
+use crate::{AuthError, DEVICE_TOKEN_PREFIX};
+
+impl AuthService {
+    /// Exchanges a refresh token for an access token and the next refresh token.
+    ///
+    /// The exchange is a compare-and-swap, so of several requests with the same token one succeeds. Another one within
+    /// [`REFRESH_GRACE_S`] gets [`AuthError::RefreshSuperseded`], and nothing else happens: two tabs of one client do
+    /// this. After that, or with a token that is older still, two parties hold tokens of the same session, nobody can
+    /// say which of them stole it, and the session is revoked for both ([`AuthError::RefreshReused`]).
+    ///
+    /// # Errors
+    /// [`AuthError::TokenInvalid`], [`AuthError::TokenExpired`], [`AuthError::SessionRevoked`], the two above, or the
+    /// store's.
+    pub async fn refresh(&self, token: &SecretString) -> Result<SessionTokens, AuthError> {
+        let presented = Refresh::parse(token.expose_secret()).ok_or(AuthError::TokenInvalid)?;
+        let now_us = self.clock.now_us();
+        let session = self.session_of(&presented).await?;
+        let user = self.live_user(&session, now_us).await?;
+        let next = Refresh { family: presented.family, turn: Secret::random(&*self.random) };
+        let rotation = RefreshRotation {
+            session: session.id,
+            current: presented.turn.hash(),
+            next: next.turn.hash(),
+            now_us,
+            expires_us: now_us + REFRESH_TOKEN_LIFE_S * SECOND_US,
+        };
+        if self.store.rotate_refresh(rotation).await? {
+            return self.tokens(user, session.id, &next, now_us);
+        }
+        // Read again: whoever was quicker has changed it since.
+        let session = self.store.session_by_id(session.id).await?.ok_or(AuthError::SessionRevoked)?;
+        if session.revoked_us.is_some() {
+            return Err(AuthError::SessionRevoked);
+        }
+        let grace_ends_us =
+            session.rotated_us.map_or(i64::MIN, |rotated_us| rotated_us + REFRESH_GRACE_S * SECOND_US);
+        if session.previous_refresh_hash == Some(rotation.current) && now_us < grace_ends_us {
+            return Err(AuthError::RefreshSuperseded);
+        }
+        tracing::warn!(session = %session.id, user = %session.user, "a refresh token was used twice; session revoked");
+        self.store.revoke_session(session.id, now_us).await?;
+        Err(AuthError::RefreshReused)
+    }
+
+    /// Revokes the session of an access or device token, and says whose it was.
+    ///
+    /// # Errors
+    /// Those of [`authenticate`](Self::authenticate).
+    pub async fn logout(&self, token: &SecretString) -> Result<UserId, AuthError> {
+        let identity = self.authenticate(token).await?;
+        self.store.revoke_session(identity.session, self.clock.now_us()).await?;
+        Ok(identity.user)
+    }
+
+    /// Revokes the session of a refresh token, whether or not that was exchanged, expired or revoked since, and says whose
+    /// it was.
+    ///
+    /// # Errors
+    /// [`AuthError::TokenInvalid`], or the store's.
+    pub async fn logout_refresh(&self, token: &SecretString) -> Result<UserId, AuthError> {
+        let presented = Refresh::parse(token.expose_secret()).ok_or(AuthError::TokenInvalid)?;
+        let session = self.session_of(&presented).await?;
+        self.store.revoke_session(session.id, self.clock.now_us()).await?;
+        Ok(session.user)
+    }
+
+    /// Who an access or device token belongs to. Its session must be in the store and live, its user must exist.
+    ///
+    /// # Errors
+    /// [`AuthError::TokenInvalid`], [`AuthError::TokenExpired`], [`AuthError::SessionRevoked`], or the store's.
+    pub async fn authenticate(&self, token: &SecretString) -> Result<Identity, AuthError> {
+        self.identify(token).await.map(|(identity, _)| identity)
+    }
+
+    /// The account that an access or device token belongs to.
+    ///
+    /// # Errors
+    /// Those of [`authenticate`](Self::authenticate).
+    pub async fn profile(&self, token: &SecretString) -> Result<User, AuthError> {
+        self.identify(token).await.map(|(_, user)| user)
+    }
+
+    async fn identify(&self, token: &SecretString) -> Result<(Identity, User), AuthError> {
+        let now_us = self.clock.now_us();
+        let token = token.expose_secret();
+        let (session, expires_us) = if token.starts_with(DEVICE_TOKEN_PREFIX) {
+            let device = Device::parse(token).ok_or(AuthError::TokenInvalid)?;
+            let session = self.store.session_by_token_hash(device.0.hash()).await?;
+            (session.filter(|session| session.kind == SessionKind::Device), None)
+        } else {
+            let claims = self.keys.verify(token, now_us)?;
+            let id = SessionId::parse(&claims.sid).ok_or(AuthError::TokenInvalid)?;
+            let user = UserId::parse(&claims.sub).ok_or(AuthError::TokenInvalid)?;
+            let session = self.store.session_by_id(id).await?;
+            let matches = |session: &Session| session.user == user && session.kind == SessionKind::Access;
+            (session.filter(matches), Some(claims.exp.saturating_mul(SECOND_US)))
+        };
+        let session = session.ok_or(AuthError::TokenInvalid)?;
+        let user = self.live_user(&session, now_us).await?;
+        self.touch(&session, now_us).await;
+        let identity = Identity { user: user.id, session: session.id, expires_us };
+        Ok((identity, user))
+    }
+
+    /// Whether someone who was let in may stay: their session is live and their user exists. For connections that outlive
+    /// a request; the expiry of an access token is the connection's own to watch ([`Identity::expires_us`]).
+    ///
+    /// # Errors
+    /// [`AuthError::SessionRevoked`], [`AuthError::TokenExpired`], or the store's.
+    pub async fn recheck(&self, identity: &Identity) -> Result<(), AuthError> {
+        let session = self.store.session_by_id(identity.session).await?.ok_or(AuthError::SessionRevoked)?;
+        self.live_user(&session, self.clock.now_us()).await.map(|_| ())
+    }
+
+    /// Removes sessions that have been dead for a week, and tokens of links and steps that have expired, in small writes,
+    /// and says how many. To be called now and then.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sweep(&self) -> Result<u64, AuthError> {
+        let now_us = self.clock.now_us();
+        let before_us = now_us - DEAD_SESSION_RETENTION_S * SECOND_US;
+        let mut removed = 0;
+        loop {
+            let batch = self.store.delete_expired_sessions(before_us, SWEEP_BATCH).await?;
+            removed += batch;
+            if batch < u64::from(SWEEP_BATCH) {
+                break;
+            }
+        }
+        loop {
+            let batch = self.store.delete_expired_tokens(now_us, SWEEP_BATCH).await?;
+            removed += batch;
+            if batch < u64::from(SWEEP_BATCH) {
+                return Ok(removed);
+            }
+        }
+    }
+
+    async fn session_of(&self, presented: &Refresh) -> Result<Session, AuthError> {
+        let session = self.store.session_by_token_hash(presented.family.hash()).await?;
+        session.filter(|session| session.kind == SessionKind::Access).ok_or(AuthError::TokenInvalid)
+    }
+
+    /// The user of a session, if both are good.
+    async fn live_user(&self, session: &Session, now_us: i64) -> Result<User, AuthError> {
+        if session.revoked_us.is_some() {
+            return Err(AuthError::SessionRevoked);
+        }
+        if !session.is_live(now_us) {
+            return Err(AuthError::TokenExpired);
+        }
+        self.store.user_by_id(session.user).await?.ok_or(AuthError::SessionRevoked)
+    }
+
+    async fn touch(&self, session: &Session, now_us: i64) {
+        if now_us - session.last_used_us < TOUCH_INTERVAL_S * SECOND_US {
+            return;
+        }
+        // Nobody is turned away for it.
+        if let Err(error) = self.store.touch_session(session.id, now_us).await {
+            tracing::warn!(session = %session.id, %error, "the last use of a session was not noted");
+        }
+    }
+}

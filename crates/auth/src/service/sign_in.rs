@@ -1,0 +1,115 @@
+//! The end of every way to sign in: a session, and the tokens of it.
+
+use lattice_store::accounts::{Session, SessionId, SessionKind, TokenHash, User};
+use lattice_store::time::random_id;
+
+use super::{
+    ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, REFRESH_TOKEN_LIFE_S,
+    SECOND_US, SessionTokens,
+};
+use crate::token::{Device, Refresh, Secret};
+use crate::{AUDIENCE, AuthError, Claims, ISSUER};
+
+const MAX_USER_AGENT_BYTES: usize = 256;
+const MAX_ADDRESS_BYTES: usize = 64;
+const MAX_DEVICE_NAME_BYTES: usize = 128;
+
+impl AuthService {
+    /// Opens a session with short access tokens for a user who has shown by `method` who they are.
+    pub(crate) async fn open_session(
+        &self,
+        user: User,
+        method: &str,
+        client: Client,
+    ) -> Result<SessionTokens, AuthError> {
+        let now_us = self.clock.now_us();
+        let refresh = Refresh { family: Secret::random(&*self.random), turn: Secret::random(&*self.random) };
+        let session = Session {
+            token_hash: refresh.family.hash(),
+            refresh_hash: Some(refresh.turn.hash()),
+            expires_us: now_us + REFRESH_TOKEN_LIFE_S * SECOND_US,
+            ..self.new_session(&user, SessionKind::Access, method, client, now_us)
+        };
+        let id = session.id;
+        self.keep(session).await?;
+        self.tokens(user, id, &refresh, now_us)
+    }
+
+    /// Opens a session with one long-lived token for a user who has shown by `method` who they are.
+    pub(crate) async fn open_device(
+        &self,
+        user: User,
+        method: &str,
+        client: Client,
+    ) -> Result<DeviceToken, AuthError> {
+        let now_us = self.clock.now_us();
+        let device = Device(Secret::random(&*self.random));
+        let session = Session {
+            token_hash: device.0.hash(),
+            expires_us: now_us + DEVICE_TOKEN_LIFE_S * SECOND_US,
+            ..self.new_session(&user, SessionKind::Device, method, client, now_us)
+        };
+        self.keep(session).await?;
+        Ok(DeviceToken { token: device.to_text(), user })
+    }
+
+    fn new_session(
+        &self,
+        user: &User,
+        kind: SessionKind,
+        method: &str,
+        client: Client,
+        now_us: i64,
+    ) -> Session {
+        Session {
+            id: SessionId(random_id(&*self.random)),
+            user: user.id,
+            kind,
+            method: method.to_owned(),
+            token_hash: TokenHash([0; 32]),
+            refresh_hash: None,
+            previous_refresh_hash: None,
+            rotated_us: None,
+            expires_us: now_us,
+            created_us: now_us,
+            last_used_us: now_us,
+            revoked_us: None,
+            device_name: client.device_name.map(|text| shortened(text, MAX_DEVICE_NAME_BYTES)),
+            user_agent: client.user_agent.map(|text| shortened(text, MAX_USER_AGENT_BYTES)),
+            address: client.address.map(|text| shortened(text, MAX_ADDRESS_BYTES)),
+        }
+    }
+
+    /// Persists a session before its tokens are given out.
+    async fn keep(&self, session: Session) -> Result<(), AuthError> {
+        // The user was there a moment ago; if not any more, there is nobody to log in.
+        if self.store.create_session(session).await? { Ok(()) } else { Err(AuthError::InvalidCredentials) }
+    }
+
+    pub(super) fn tokens(
+        &self,
+        user: User,
+        session: SessionId,
+        refresh: &Refresh,
+        now_us: i64,
+    ) -> Result<SessionTokens, AuthError> {
+        let iat = now_us.div_euclid(SECOND_US);
+        let access = self.keys.sign(&Claims {
+            sub: user.id.to_string(),
+            sid: session.to_string(),
+            iat,
+            exp: iat + ACCESS_TOKEN_LIFE_S,
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+        })?;
+        Ok(SessionTokens { access, refresh: refresh.to_text(), expires_in_s: ACCESS_TOKEN_LIFE_S, user })
+    }
+}
+
+/// Text of a client's that is shown to nobody but the owner of a session: cut at a character's border, without control
+/// characters, which are of no use there and which not every database keeps.
+fn shortened(mut text: String, max_bytes: usize) -> String {
+    text.retain(|c| !c.is_control());
+    text.truncate(text.floor_char_boundary(max_bytes));
+    text
+}
