@@ -396,6 +396,7 @@ async fn every_table_is_copied() {
         // Copied as records.
         "users",
         "sessions",
+        "one_time_token",
         "space",
         "member",
         "invite",
