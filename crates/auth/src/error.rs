@@ -1,6 +1,7 @@
 //! Why a call was refused.
 
 use lattice_store::StoreError;
+use lattice_store::accounts::UserId;
 
 use crate::{MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES};
 
@@ -32,13 +33,12 @@ pub enum AuthError {
     /// The session behind the token was revoked, or its user is gone.
     #[error("the session was revoked; log in again")]
     SessionRevoked,
-    /// The refresh token was exchanged a moment ago, most likely by another request of the same client. The session
-    /// lives on; the token that replaced this one is to be used.
-    #[error("the refresh token was exchanged a moment ago; use the one that replaced it")]
-    RefreshSuperseded,
-    /// The refresh token was exchanged before: someone else may have it. The session is revoked.
+    /// The refresh token was exchanged before: someone else may have it. The session of this user is revoked.
     #[error("the refresh token was used before; the session was revoked, log in again")]
-    RefreshReused,
+    RefreshReused(UserId),
+    /// The user has no such live session.
+    #[error("there is no such session")]
+    SessionNotFound,
     /// Too many passwords wait to be checked.
     #[error("the server is busy; try again shortly")]
     Busy,
@@ -63,8 +63,8 @@ impl AuthError {
             Self::TokenExpired => "token_expired",
             Self::TokenInvalid => "token_invalid",
             Self::SessionRevoked => "session_revoked",
-            Self::RefreshSuperseded => "refresh_superseded",
-            Self::RefreshReused => "refresh_reused",
+            Self::RefreshReused(_) => "refresh_reused",
+            Self::SessionNotFound => "session_not_found",
             Self::Busy => "busy",
             Self::Store(_) | Self::Internal(_) => "internal",
         }

@@ -15,6 +15,7 @@ mod email;
 mod error;
 mod keys;
 mod password;
+mod secret;
 mod service;
 #[cfg(test)]
 mod testing;
@@ -29,9 +30,10 @@ pub use password::{
     MAX_CONCURRENT_HASHES, MAX_PASSWORD_BYTES, MAX_WAITING_HASHES, MIN_PASSWORD_BYTES, PasswordCost,
     Passwords,
 };
+pub use secret::ServerSecret;
 pub use service::{
-    ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, Identity, REFRESH_GRACE_S,
-    REFRESH_TOKEN_LIFE_S, SessionTokens, method,
+    ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, Identity,
+    MAX_LISTED_SESSIONS, REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, SessionTokens, method,
 };
 pub use token::{
     DEVICE_TOKEN_PREFIX, INVITE_TOKEN_PREFIX, InviteToken, MAX_TOKEN_BYTES, REFRESH_TOKEN_PREFIX,

@@ -9,6 +9,8 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use sha2::{Digest, Sha256};
 
+use crate::ServerSecret;
+
 /// What a device token starts with.
 pub const DEVICE_TOKEN_PREFIX: &str = "ldt_";
 /// What a refresh token starts with.
@@ -86,6 +88,18 @@ impl Device {
 }
 
 impl Refresh {
+    /// The token that replaces this one: always the same, and nobody's to know without the server's secret.
+    pub(crate) fn successor(&self, secret: &ServerSecret) -> Self {
+        let parts = [self.family.0.expose_secret().as_slice(), self.turn.0.expose_secret().as_slice()];
+        let turn = SecretBox::init_with_mut(|bytes: &mut [u8; 32]| {
+            *bytes = secret.derive("refresh token", &parts);
+        });
+        let family = SecretBox::init_with_mut(|bytes: &mut [u8; 32]| {
+            bytes.copy_from_slice(self.family.0.expose_secret());
+        });
+        Self { family: Secret(family), turn: Secret(turn) }
+    }
+
     pub(crate) fn to_text(&self) -> SecretString {
         write(REFRESH_TOKEN_PREFIX, &[&self.family, &self.turn])
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_auth::{AuthService, PasswordCost, Passwords};
+use lattice_auth::{AuthService, PasswordCost, Passwords, ServerSecret};
 use lattice_protocol::plain::DerivationKey;
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
 use tokio::net::TcpListener;
@@ -107,7 +107,8 @@ impl Server {
         let passwords = Passwords::new(PasswordCost::default());
         let passwords = passwords.map_err(|error| StartError::Keys(error.to_string()))?;
         let accounts = Arc::clone(&backend.accounts);
-        let auth = AuthService::new(accounts, keys, passwords, Arc::clone(&clock), Arc::clone(&random));
+        let auth = AuthService::new(accounts, keys, passwords, Arc::clone(&clock), Arc::clone(&random))
+            .with_secret(ServerSecret::from_root(&backend.mint_key.0));
         let auth = Arc::new(auth);
 
         let (stop, stop_bus) = (CancellationToken::new(), CancellationToken::new());

@@ -226,7 +226,8 @@ fn a_stolen_refresh_token_ends_the_session() {
     let stolen = json!({"refreshToken": ann["refreshToken"]});
     let (status, owner) = server.post("/auth/refresh", None, &stolen);
     assert_eq!(status, 200);
-    assert_eq!(code(server.post("/auth/refresh", None, &stolen)), refused(401, "refresh_superseded"));
+    let (status, again) = server.post("/auth/refresh", None, &stolen);
+    assert_eq!((status, &again["refreshToken"]), (200, &owner["refreshToken"]), "an answer may be lost");
     clock.forward_s(60);
     assert_eq!(code(server.post("/auth/refresh", None, &stolen)), refused(401, "refresh_reused"));
     assert_eq!(server.refusal(text(&owner, "token")), refused(401, "session_revoked"));

@@ -116,7 +116,7 @@ pub struct Session {
     pub device_name: Option<String>,
     /// The `User-Agent` it was made with, for the same purpose.
     pub user_agent: Option<String>,
-    /// The network address it was made from, as text.
+    /// The network address it was made or last refreshed from, as text.
     pub address: Option<String>,
 }
 
@@ -129,7 +129,7 @@ impl Session {
 }
 
 /// One change of a session's refresh token, see [`AccountStore::rotate_refresh`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RefreshRotation {
     /// The session.
     pub session: SessionId,
@@ -141,6 +141,8 @@ pub struct RefreshRotation {
     pub now_us: i64,
     /// When the session expires from now on, in microseconds since 1970.
     pub expires_us: i64,
+    /// The network address it is used from now, as text; without one the last known stays.
+    pub address: Option<String>,
 }
 
 /// Keeps users and sessions. Not found is `Ok(None)` or `Ok(false)`. A write has answered only once it is durable, and
@@ -189,11 +191,27 @@ pub trait AccountStore: Send + Sync {
     /// Revokes every session of a user that is not yet revoked and says how many those were.
     fn revoke_all_sessions(&self, user: UserId, now_us: i64) -> BoxFuture<'_, Result<u64, StoreError>>;
 
+    /// Revokes every session of a user but this one that is not yet revoked, and says how many those were.
+    fn revoke_other_sessions(
+        &self,
+        user: UserId,
+        keep: SessionId,
+        now_us: i64,
+    ) -> BoxFuture<'_, Result<u64, StoreError>>;
+
     /// Notes that a session was used; an earlier time than the one known changes nothing.
     fn touch_session(&self, id: SessionId, now_us: i64) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// At most `limit` sessions of a user, whatever their state, the newest first.
     fn list_sessions(&self, user: UserId, limit: u32) -> BoxFuture<'_, Result<Vec<Session>, StoreError>>;
+
+    /// At most `limit` sessions of a user that are live at `now_us`, the newest first.
+    fn live_sessions(
+        &self,
+        user: UserId,
+        now_us: i64,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Session>, StoreError>>;
 
     /// Removes at most `limit` sessions that expired or were revoked before `before_us`, and says how many those were.
     /// Call again while it answers `limit`: the writer is never held for long.

@@ -12,7 +12,7 @@ use lattice_store::auth::AuthStore;
 use lattice_store::time::{Clock, Random};
 use secrecy::SecretString;
 
-use crate::{Keys, Passwords};
+use crate::{Keys, Passwords, ServerSecret};
 
 /// How long an access token lives, in seconds. Short, since whoever verifies it by our public key alone cannot know that
 /// its session was revoked.
@@ -21,9 +21,11 @@ pub const ACCESS_TOKEN_LIFE_S: i64 = 15 * 60;
 pub const REFRESH_TOKEN_LIFE_S: i64 = 30 * 24 * 3_600;
 /// How long a device token lives, in seconds.
 pub const DEVICE_TOKEN_LIFE_S: i64 = 30 * 24 * 3_600;
-/// For how long after a rotation the token before it is taken for a second request of the same client rather than for a
-/// stolen one, in seconds.
-pub const REFRESH_GRACE_S: i64 = 10;
+/// For how long after a rotation the token before it still answers, in seconds: a client whose answer was lost on the way asks
+/// again within a minute, and so do two tabs that were woken at once.
+pub const REFRESH_GRACE_S: i64 = 60;
+/// Sessions that are listed, the newest ones.
+pub const MAX_LISTED_SESSIONS: u32 = 500;
 /// How exactly a session's last use is known, in seconds: noting it is a write.
 const TOUCH_INTERVAL_S: i64 = 5 * 60;
 /// How long a dead session stays in its owner's list, in seconds.
@@ -49,6 +51,14 @@ pub struct Client {
     pub user_agent: Option<String>,
     /// The network address.
     pub address: Option<String>,
+}
+
+impl Client {
+    /// With what the client calls the device, if it says so.
+    #[must_use]
+    pub fn named(self, device_name: Option<String>) -> Self {
+        Self { device_name, ..self }
+    }
 }
 
 /// A login with short access tokens.
@@ -90,6 +100,7 @@ pub struct AuthService {
     store: Arc<dyn AuthStore>,
     keys: Keys,
     passwords: Passwords,
+    secret: ServerSecret,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -110,7 +121,14 @@ impl AuthService {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
-        Self { store, keys, passwords, clock, random }
+        let secret = ServerSecret::random(&*random);
+        Self { store, keys, passwords, secret, clock, random }
+    }
+
+    /// With a secret that outlives this process and that other instances have as well.
+    #[must_use]
+    pub fn with_secret(self, secret: ServerSecret) -> Self {
+        Self { secret, ..self }
     }
 
     /// The keys that sign access tokens.

@@ -3,36 +3,39 @@
 use lattice_store::accounts::{RefreshRotation, Session, SessionId, SessionKind, User, UserId};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::sign_in::shortened_address;
 use super::{
-    AuthService, DEAD_SESSION_RETENTION_S, Identity, REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, SECOND_US,
-    SWEEP_BATCH, SessionTokens, TOUCH_INTERVAL_S,
+    AuthService, Client, DEAD_SESSION_RETENTION_S, Identity, MAX_LISTED_SESSIONS, REFRESH_GRACE_S,
+    REFRESH_TOKEN_LIFE_S, SECOND_US, SWEEP_BATCH, SessionTokens, TOUCH_INTERVAL_S,
 };
-use crate::token::{Device, Refresh, Secret};
+use crate::token::{Device, Refresh};
 use crate::{AuthError, DEVICE_TOKEN_PREFIX};
 
 impl AuthService {
     /// Exchanges a refresh token for an access token and the next refresh token.
     ///
-    /// The exchange is a compare-and-swap, so of several requests with the same token one succeeds. Another one within
-    /// [`REFRESH_GRACE_S`] gets [`AuthError::RefreshSuperseded`], and nothing else happens: two tabs of one client do
-    /// this. After that, or with a token that is older still, two parties hold tokens of the same session, nobody can
-    /// say which of them stole it, and the session is revoked for both ([`AuthError::RefreshReused`]).
+    /// The next one follows from this one and the server's secret. So the token before the current one answers the very
+    /// same for [`REFRESH_GRACE_S`], be it that the first answer was lost or that two requests of one client raced. After
+    /// that, or with a token that is older still, two parties hold tokens of the same session, nobody can say which of
+    /// them stole it, and the session is revoked for both ([`AuthError::RefreshReused`]).
     ///
     /// # Errors
-    /// [`AuthError::TokenInvalid`], [`AuthError::TokenExpired`], [`AuthError::SessionRevoked`], the two above, or the
+    /// [`AuthError::TokenInvalid`], [`AuthError::TokenExpired`], [`AuthError::SessionRevoked`], the one above, or the
     /// store's.
-    pub async fn refresh(&self, token: &SecretString) -> Result<SessionTokens, AuthError> {
+    pub async fn refresh(&self, token: &SecretString, client: Client) -> Result<SessionTokens, AuthError> {
         let presented = Refresh::parse(token.expose_secret()).ok_or(AuthError::TokenInvalid)?;
         let now_us = self.clock.now_us();
         let session = self.session_of(&presented).await?;
         let user = self.live_user(&session, now_us).await?;
-        let next = Refresh { family: presented.family, turn: Secret::random(&*self.random) };
+        let current = presented.turn.hash();
+        let next = presented.successor(&self.secret);
         let rotation = RefreshRotation {
             session: session.id,
-            current: presented.turn.hash(),
+            current,
             next: next.turn.hash(),
             now_us,
             expires_us: now_us + REFRESH_TOKEN_LIFE_S * SECOND_US,
+            address: client.address.map(shortened_address),
         };
         if self.store.rotate_refresh(rotation).await? {
             return self.tokens(user, session.id, &next, now_us);
@@ -44,12 +47,48 @@ impl AuthService {
         }
         let grace_ends_us =
             session.rotated_us.map_or(i64::MIN, |rotated_us| rotated_us + REFRESH_GRACE_S * SECOND_US);
-        if session.previous_refresh_hash == Some(rotation.current) && now_us < grace_ends_us {
-            return Err(AuthError::RefreshSuperseded);
+        let is_successor_current = session.refresh_hash == Some(next.turn.hash());
+        if session.previous_refresh_hash == Some(current) && is_successor_current && now_us < grace_ends_us {
+            return self.tokens(user, session.id, &next, now_us);
         }
         tracing::warn!(session = %session.id, user = %session.user, "a refresh token was used twice; session revoked");
         self.store.revoke_session(session.id, now_us).await?;
-        Err(AuthError::RefreshReused)
+        Err(AuthError::RefreshReused(session.user))
+    }
+
+    /// The live sessions of a user, the newest first: at most [`MAX_LISTED_SESSIONS`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sessions(&self, user: UserId) -> Result<Vec<Session>, AuthError> {
+        Ok(self.store.live_sessions(user, self.clock.now_us(), MAX_LISTED_SESSIONS).await?)
+    }
+
+    /// Revokes one session of a user.
+    ///
+    /// # Errors
+    /// [`AuthError::SessionNotFound`] when they have no such live session, or the store's.
+    pub async fn revoke_session(&self, user: UserId, id: SessionId) -> Result<(), AuthError> {
+        let now_us = self.clock.now_us();
+        let session = self.store.session_by_id(id).await?;
+        let is_own = session.is_some_and(|session| session.user == user && session.is_live(now_us));
+        if is_own && self.store.revoke_session(id, now_us).await? {
+            Ok(())
+        } else {
+            Err(AuthError::SessionNotFound)
+        }
+    }
+
+    /// Revokes every session of a user, or every one but `keep`, and says how many those were.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn revoke_sessions(&self, user: UserId, keep: Option<SessionId>) -> Result<u64, AuthError> {
+        let now_us = self.clock.now_us();
+        Ok(match keep {
+            Some(keep) => self.store.revoke_other_sessions(user, keep, now_us).await?,
+            None => self.store.revoke_all_sessions(user, now_us).await?,
+        })
     }
 
     /// Revokes the session of an access or device token, and says whose it was.

@@ -76,7 +76,7 @@ impl AuthService {
             revoked_us: None,
             device_name: client.device_name.map(|text| shortened(text, MAX_DEVICE_NAME_BYTES)),
             user_agent: client.user_agent.map(|text| shortened(text, MAX_USER_AGENT_BYTES)),
-            address: client.address.map(|text| shortened(text, MAX_ADDRESS_BYTES)),
+            address: client.address.map(shortened_address),
         }
     }
 
@@ -104,6 +104,10 @@ impl AuthService {
         })?;
         Ok(SessionTokens { access, refresh: refresh.to_text(), expires_in_s: ACCESS_TOKEN_LIFE_S, user })
     }
+}
+
+pub(super) fn shortened_address(text: String) -> String {
+    shortened(text, MAX_ADDRESS_BYTES)
 }
 
 /// Text of a client's that is shown to nobody but the owner of a session: cut at a character's border, without control

@@ -8,7 +8,7 @@ use super::{
 use crate::testing::{Bench, cheap};
 use crate::{
     AUDIENCE, AuthError, AuthService, CLOCK_LEEWAY_S, Claims, ISSUER, Keys, MAX_PASSWORD_BYTES, PasswordCost,
-    Passwords,
+    Passwords, ServerSecret,
 };
 
 const EMAIL: &str = "ann@example.com";
@@ -20,6 +20,10 @@ async fn ann(bench: &Bench) -> SessionTokens {
 
 async fn login(bench: &Bench) -> SessionTokens {
     bench.auth.login(EMAIL, PASSWORD.into(), Client::default()).await.expect("the right password")
+}
+
+async fn refresh(bench: &Bench, token: &SecretString) -> Result<SessionTokens, AuthError> {
+    bench.auth.refresh(token, Client::default()).await
 }
 
 /// What a token is worth.
@@ -138,7 +142,7 @@ async fn access_tokens_expire() {
     assert!(worth(&bench, &tokens.access).await.is_ok());
     bench.clock.forward_s(1);
     assert_eq!(worth(&bench, &tokens.access).await, Err(AuthError::TokenExpired));
-    let next = bench.auth.refresh(&tokens.refresh).await.expect("the session lives");
+    let next = refresh(&bench, &tokens.refresh).await.expect("the session lives");
     assert!(worth(&bench, &next.access).await.is_ok());
 }
 
@@ -149,7 +153,7 @@ async fn refresh_tokens_rotate() {
     let session = worth(&bench, &first.access).await;
     let mut tokens = first;
     for _ in 0..3 {
-        let next = bench.auth.refresh(&tokens.refresh).await.expect("the current one");
+        let next = refresh(&bench, &tokens.refresh).await.expect("the current one");
         assert_ne!(next.refresh.expose_secret(), tokens.refresh.expose_secret());
         assert_eq!(worth(&bench, &next.access).await, session, "the session stays the same");
         assert_eq!(next.user, tokens.user);
@@ -163,21 +167,44 @@ async fn a_session_lives_as_long_as_it_is_refreshed_in_time() {
     let mut tokens = ann(&bench).await;
     for _ in 0..3 {
         bench.clock.forward_s(REFRESH_TOKEN_LIFE_S - 1);
-        tokens = bench.auth.refresh(&tokens.refresh).await.expect("in time");
+        tokens = refresh(&bench, &tokens.refresh).await.expect("in time");
     }
     bench.clock.forward_s(REFRESH_TOKEN_LIFE_S);
-    assert_eq!(bench.auth.refresh(&tokens.refresh).await.err(), Some(AuthError::TokenExpired));
+    assert_eq!(refresh(&bench, &tokens.refresh).await.err(), Some(AuthError::TokenExpired));
 }
 
 #[tokio::test]
-async fn a_second_request_with_the_same_refresh_token_is_forgiven_for_a_moment() {
+async fn a_second_request_with_the_same_refresh_token_is_answered_alike_for_a_while() {
     let bench = Bench::new();
     let first = ann(&bench).await;
-    let second = bench.auth.refresh(&first.refresh).await.expect("the current one");
+    let second = refresh(&bench, &first.refresh).await.expect("the current one");
     bench.clock.forward_s(REFRESH_GRACE_S - 1);
-    assert_eq!(bench.auth.refresh(&first.refresh).await.err(), Some(AuthError::RefreshSuperseded));
-    assert!(worth(&bench, &second.access).await.is_ok());
-    assert!(bench.auth.refresh(&second.refresh).await.is_ok(), "nothing happened to the session");
+    let again = refresh(&bench, &first.refresh).await.expect("its answer may have been lost");
+    assert_eq!(again.refresh.expose_secret(), second.refresh.expose_secret());
+    assert!(worth(&bench, &again.access).await.is_ok());
+    let third = refresh(&bench, &second.refresh).await.expect("nothing happened to the session");
+    assert_ne!(third.refresh.expose_secret(), second.refresh.expose_secret());
+}
+
+#[tokio::test]
+async fn the_answer_is_the_same_on_every_instance_with_the_secret_and_on_no_other() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let instance = |root: &[u8]| {
+        let random = std::sync::Arc::new(lattice_store::time::SystemRandom);
+        let keys = Keys::load_or_create(folder.path(), &*random).expect("keys");
+        let passwords = Passwords::new(cheap()).expect("allowed");
+        AuthService::new(bench.store.clone(), keys, passwords, bench.clock.clone(), random)
+            .with_secret(ServerSecret::from_root(root))
+    };
+    let (one, other, foreign) = (instance(b"root"), instance(b"root"), instance(b"toor"));
+    let first = ann(&bench).await;
+    let second = one.refresh(&first.refresh, Client::default()).await.expect("the current one");
+    let again =
+        other.refresh(&first.refresh, Client::default()).await.expect("its answer may have been lost");
+    assert_eq!(again.refresh.expose_secret(), second.refresh.expose_secret());
+    let reused = AuthError::RefreshReused(first.user.id);
+    assert_eq!(foreign.refresh(&first.refresh, Client::default()).await.err(), Some(reused));
 }
 
 #[tokio::test]
@@ -185,12 +212,12 @@ async fn a_refresh_token_that_comes_back_later_revokes_the_session() {
     let bench = Bench::new();
     let first = ann(&bench).await;
     let elsewhere = login(&bench).await;
-    let second = bench.auth.refresh(&first.refresh).await.expect("the current one");
+    let second = refresh(&bench, &first.refresh).await.expect("the current one");
     bench.clock.forward_s(REFRESH_GRACE_S);
-    assert_eq!(bench.auth.refresh(&first.refresh).await.err(), Some(AuthError::RefreshReused));
+    assert_eq!(refresh(&bench, &first.refresh).await.err(), Some(AuthError::RefreshReused(first.user.id)));
     assert_eq!(worth(&bench, &second.access).await, Err(AuthError::SessionRevoked));
     for token in [&first.refresh, &second.refresh] {
-        assert_eq!(bench.auth.refresh(token).await.err(), Some(AuthError::SessionRevoked));
+        assert_eq!(refresh(&bench, token).await.err(), Some(AuthError::SessionRevoked));
     }
     assert!(worth(&bench, &elsewhere.access).await.is_ok(), "other sessions of the user live on");
 }
@@ -199,9 +226,9 @@ async fn a_refresh_token_that_comes_back_later_revokes_the_session() {
 async fn a_refresh_token_from_two_exchanges_ago_has_no_grace() {
     let bench = Bench::new();
     let first = ann(&bench).await;
-    let second = bench.auth.refresh(&first.refresh).await.expect("the current one");
-    let third = bench.auth.refresh(&second.refresh).await.expect("the current one");
-    assert_eq!(bench.auth.refresh(&first.refresh).await.err(), Some(AuthError::RefreshReused));
+    let second = refresh(&bench, &first.refresh).await.expect("the current one");
+    let third = refresh(&bench, &second.refresh).await.expect("the current one");
+    assert_eq!(refresh(&bench, &first.refresh).await.err(), Some(AuthError::RefreshReused(first.user.id)));
     assert_eq!(worth(&bench, &third.access).await, Err(AuthError::SessionRevoked));
 }
 
@@ -212,32 +239,82 @@ async fn nobody_can_revoke_a_session_by_a_made_up_refresh_token() {
     let other = login(&bench).await;
     let zeros = format!("lrt_{}", "A".repeat(86));
     for made_up in ["", "lrt_", zeros.as_str(), tokens.access.expose_secret()] {
-        assert_eq!(bench.auth.refresh(&made_up.into()).await.err(), Some(AuthError::TokenInvalid));
+        assert_eq!(refresh(&bench, &made_up.into()).await.err(), Some(AuthError::TokenInvalid));
         assert_eq!(bench.auth.logout_refresh(&made_up.into()).await.err(), Some(AuthError::TokenInvalid));
     }
-    assert!(bench.auth.refresh(&tokens.refresh).await.is_ok());
-    assert!(bench.auth.refresh(&other.refresh).await.is_ok());
+    assert!(refresh(&bench, &tokens.refresh).await.is_ok());
+    assert!(refresh(&bench, &other.refresh).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_racing_refreshes_one_wins_and_the_session_lives() {
+async fn racing_refreshes_are_answered_alike_and_the_session_lives() {
     let bench = std::sync::Arc::new(Bench::new());
     let tokens = ann(&bench).await;
     let racers: Vec<_> = (0..8)
         .map(|_| {
             let (bench, token) = (bench.clone(), tokens.refresh.clone());
-            tokio::spawn(async move { bench.auth.refresh(&token).await })
+            tokio::spawn(async move { refresh(&bench, &token).await })
         })
         .collect();
-    let mut won = Vec::new();
+    let mut answers = std::collections::BTreeSet::new();
     for racer in racers {
-        match racer.await.expect("no panic") {
-            Ok(tokens) => won.push(tokens),
-            Err(error) => assert_eq!(error, AuthError::RefreshSuperseded),
-        }
+        let tokens = racer.await.expect("no panic").expect("within the grace");
+        answers.insert(tokens.refresh.expose_secret().to_owned());
     }
-    assert_eq!(won.len(), 1);
-    assert!(bench.auth.refresh(&won[0].refresh).await.is_ok());
+    assert_eq!(answers.len(), 1);
+    let next = answers.pop_first().expect("a token").into();
+    assert!(refresh(&bench, &next).await.is_ok());
+}
+
+#[tokio::test]
+async fn sessions_are_listed_and_revoked_one_by_one_or_all() {
+    let bench = Bench::new();
+    let first = ann(&bench).await;
+    let client = Client { device_name: Some("Ann's phone".to_owned()), ..Client::default() };
+    bench.clock.forward_s(1);
+    let phone = bench.auth.login_device(EMAIL, PASSWORD.into(), client).await.expect("the right password");
+    let bob =
+        bench.auth.signup("bob@example.com", PASSWORD.into(), None, Client::default()).await.expect("new");
+    let (ann, first_id) = (first.user.id, worth(&bench, &first.access).await.expect("a good token"));
+    let phone_id = worth(&bench, &phone.token).await.expect("a good token");
+    let bobs = worth(&bench, &bob.access).await.expect("a good token");
+
+    let listed = bench.auth.sessions(ann).await.expect("a list");
+    let ids: Vec<_> = listed.iter().map(|session| session.id).collect();
+    assert_eq!(ids, [phone_id, first_id]);
+    assert_eq!(
+        (listed[0].device_name.as_deref(), listed[0].method.as_str()),
+        (Some("Ann's phone"), "password")
+    );
+
+    for id in [bobs, SessionId([7; 16])] {
+        assert_eq!(bench.auth.revoke_session(ann, id).await, Err(AuthError::SessionNotFound));
+    }
+    assert!(worth(&bench, &bob.access).await.is_ok());
+    assert_eq!(bench.auth.revoke_session(ann, first_id).await, Ok(()));
+    assert_eq!(bench.auth.revoke_session(ann, first_id).await, Err(AuthError::SessionNotFound));
+    assert_eq!(worth(&bench, &first.access).await, Err(AuthError::SessionRevoked));
+
+    let others = [login(&bench).await, login(&bench).await];
+    assert_eq!(bench.auth.revoke_sessions(ann, Some(phone_id)).await, Ok(2));
+    for other in &others {
+        assert_eq!(worth(&bench, &other.access).await, Err(AuthError::SessionRevoked));
+    }
+    assert_eq!(worth(&bench, &phone.token).await, Ok(phone_id));
+    assert_eq!(bench.auth.revoke_sessions(ann, None).await, Ok(1));
+    assert_eq!(worth(&bench, &phone.token).await, Err(AuthError::SessionRevoked));
+    assert_eq!(bench.auth.sessions(ann).await, Ok(vec![]));
+    assert!(worth(&bench, &bob.access).await.is_ok(), "nobody else's");
+}
+
+#[tokio::test]
+async fn a_session_is_known_by_where_it_was_used_last() {
+    let bench = Bench::new();
+    let first = ann(&bench).await;
+    let client = Client { address: Some("192.0.2.9".to_owned()), ..Client::default() };
+    bench.auth.refresh(&first.refresh, client).await.expect("the current one");
+    let listed = bench.auth.sessions(first.user.id).await.expect("a list");
+    assert_eq!(listed[0].address.as_deref(), Some("192.0.2.9"));
 }
 
 #[tokio::test]
@@ -249,7 +326,7 @@ async fn logging_out_ends_the_session_at_once() {
     assert_eq!(bench.auth.logout(&tokens.access).await, Ok(tokens.user.id));
     assert_eq!(worth(&bench, &tokens.access).await, Err(AuthError::SessionRevoked));
     assert_eq!(bench.auth.recheck(&identity).await, Err(AuthError::SessionRevoked));
-    assert_eq!(bench.auth.refresh(&tokens.refresh).await.err(), Some(AuthError::SessionRevoked));
+    assert_eq!(refresh(&bench, &tokens.refresh).await.err(), Some(AuthError::SessionRevoked));
     assert_eq!(bench.auth.logout(&tokens.access).await, Err(AuthError::SessionRevoked));
     assert!(worth(&bench, &other.access).await.is_ok());
 }
@@ -258,7 +335,7 @@ async fn logging_out_ends_the_session_at_once() {
 async fn logging_out_by_refresh_token_takes_any_of_the_session_s() {
     let bench = Bench::new();
     let tokens = ann(&bench).await;
-    let next = bench.auth.refresh(&tokens.refresh).await.expect("the current one");
+    let next = refresh(&bench, &tokens.refresh).await.expect("the current one");
     assert_eq!(bench.auth.logout_refresh(&tokens.refresh).await, Ok(tokens.user.id));
     assert_eq!(worth(&bench, &next.access).await, Err(AuthError::SessionRevoked));
     assert_eq!(bench.auth.logout_refresh(&next.refresh).await, Ok(tokens.user.id), "twice is no error");
@@ -289,7 +366,7 @@ async fn one_kind_of_token_is_not_taken_for_another() {
     let tokens = ann(&bench).await;
     let device = bench.auth.login_device(EMAIL, PASSWORD.into(), Client::default()).await.expect("right");
     assert_eq!(worth(&bench, &tokens.refresh).await, Err(AuthError::TokenInvalid));
-    assert_eq!(bench.auth.refresh(&device.token).await.err(), Some(AuthError::TokenInvalid));
+    assert_eq!(refresh(&bench, &device.token).await.err(), Some(AuthError::TokenInvalid));
     // The half of a refresh token that names its session, dressed up as a device token.
     let family = crate::token::Refresh::parse(tokens.refresh.expose_secret()).expect("ours").family;
     let dressed_up = crate::token::Device(family).to_text();
@@ -308,7 +385,7 @@ async fn tokens_of_a_user_who_is_gone_are_worth_nothing() {
     for token in [&tokens.access, &device.token] {
         assert_eq!(worth(&bench, token).await, Err(AuthError::TokenInvalid));
     }
-    assert_eq!(bench.auth.refresh(&tokens.refresh).await.err(), Some(AuthError::TokenInvalid));
+    assert_eq!(refresh(&bench, &tokens.refresh).await.err(), Some(AuthError::TokenInvalid));
     let again = bench.auth.login(EMAIL, PASSWORD.into(), Client::default()).await.err();
     assert_eq!(again, Some(AuthError::InvalidCredentials));
 }
@@ -354,7 +431,7 @@ async fn dead_sessions_are_swept() {
     assert_eq!(bench.auth.sweep().await, Ok(0), "they stay in the list for a while");
     bench.clock.forward_s(8 * 24 * 3_600);
     assert_eq!(bench.auth.sweep().await, Ok(1));
-    assert!(bench.auth.refresh(&second.refresh).await.is_ok());
+    assert!(refresh(&bench, &second.refresh).await.is_ok());
     bench.clock.forward_s(60 * 24 * 3_600);
     assert_eq!(bench.auth.sweep().await, Ok(1));
     assert_eq!(bench.auth.sweep().await, Ok(0));

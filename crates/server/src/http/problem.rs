@@ -108,12 +108,12 @@ impl From<AuthError> for Problem {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             AuthError::EmailTaken => StatusCode::CONFLICT,
+            AuthError::SessionNotFound => StatusCode::NOT_FOUND,
             AuthError::InvalidCredentials
             | AuthError::TokenExpired
             | AuthError::TokenInvalid
             | AuthError::SessionRevoked
-            | AuthError::RefreshSuperseded
-            | AuthError::RefreshReused => StatusCode::UNAUTHORIZED,
+            | AuthError::RefreshReused(_) => StatusCode::UNAUTHORIZED,
             AuthError::Busy => return Self::unavailable(error.code(), sentence(&error.to_string())),
             AuthError::Store(cause) => return cause.clone().into(),
             AuthError::Internal(reason) => {

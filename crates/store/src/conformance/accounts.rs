@@ -183,6 +183,7 @@ fn rotation(session: &Session, current: TokenHash) -> RefreshRotation {
         next: hash(),
         now_us: START_US + 1_000,
         expires_us: START_US + 2 * HOUR_US,
+        address: None,
     }
 }
 
@@ -198,14 +199,15 @@ async fn refresh_rotates_by_compare_and_swap(store: &dyn AccountStore) {
     let of_another = rotation(&session, other.refresh_hash.expect("an access session has one"));
     assert!(!ok!(store.rotate_refresh(of_another)));
 
-    let once = rotation(&session, first);
-    assert!(ok!(store.rotate_refresh(once)));
+    let once = RefreshRotation { address: Some("192.0.2.1".to_owned()), ..rotation(&session, first) };
+    assert!(ok!(store.rotate_refresh(once.clone())));
     let rotated = Session {
         refresh_hash: Some(once.next),
         previous_refresh_hash: Some(first),
         rotated_us: Some(once.now_us),
         expires_us: once.expires_us,
         last_used_us: once.now_us,
+        address: once.address.clone(),
         ..session.clone()
     };
     assert_eq!(stored(store, session.id).await, rotated);
@@ -213,9 +215,10 @@ async fn refresh_rotates_by_compare_and_swap(store: &dyn AccountStore) {
     assert_eq!(stored(store, session.id).await, rotated);
 
     let twice = rotation(&session, once.next);
-    assert!(ok!(store.rotate_refresh(twice)));
+    assert!(ok!(store.rotate_refresh(twice.clone())));
     let after = stored(store, session.id).await;
     assert_eq!((after.refresh_hash, after.previous_refresh_hash), (Some(twice.next), Some(once.next)));
+    assert_eq!(after.address, once.address, "the last known address stays");
     assert_eq!(stored(store, other.id).await, other, "nobody else's changed");
     assert_eq!(
         ok!(store.session_by_token_hash(session.token_hash)),
@@ -231,7 +234,7 @@ async fn dead_sessions_do_not_rotate(store: &dyn AccountStore) {
         now_us: expired.expires_us,
         ..rotation(&expired, expired.refresh_hash.expect("an access session has one"))
     };
-    assert!(!ok!(store.rotate_refresh(late)), "expired at the very microsecond");
+    assert!(!ok!(store.rotate_refresh(late.clone())), "expired at the very microsecond");
     assert!(ok!(store.rotate_refresh(RefreshRotation { now_us: expired.expires_us - 1, ..late })));
 
     let revoked = with_session(store, user.id, SessionKind::Access).await;
@@ -257,7 +260,20 @@ async fn revocation(store: &dyn AccountStore) {
     assert_eq!(stored(store, session.id).await.revoked_us, Some(START_US + 5));
     assert_eq!(stored(store, second.id).await.revoked_us, None);
 
-    assert_eq!(ok!(store.revoke_all_sessions(user.id, START_US + 7)), 2);
+    let stays = with_session(store, user.id, SessionKind::Access).await;
+    let ends = with_session(store, user.id, SessionKind::Device).await;
+    assert_eq!(ok!(store.revoke_other_sessions(other.id, stays.id, START_US)), 1, "only one's own");
+    assert_eq!(stored(store, foreign.id).await.revoked_us, Some(START_US));
+    let foreign = with_session(store, other.id, SessionKind::Access).await;
+    for id in [second.id, third.id] {
+        assert_eq!(stored(store, id).await.revoked_us, None);
+    }
+    assert!(ok!(store.revoke_session(stays.id, START_US + 6)));
+    assert_eq!(ok!(store.revoke_other_sessions(user.id, ends.id, START_US + 7)), 2);
+    assert_eq!(stored(store, ends.id).await, ends);
+    assert_eq!(stored(store, stays.id).await.revoked_us, Some(START_US + 6));
+
+    assert_eq!(ok!(store.revoke_all_sessions(user.id, START_US + 7)), 1);
     assert_eq!(ok!(store.revoke_all_sessions(user.id, START_US + 8)), 0);
     assert_eq!(stored(store, session.id).await.revoked_us, Some(START_US + 5), "the first time stays");
     for revoked in [&second, &third] {
@@ -294,6 +310,14 @@ async fn listing(store: &dyn AccountStore) {
     assert_eq!(ok!(store.list_sessions(user.id, 10)), made);
     assert_eq!(ok!(store.list_sessions(user.id, 2)), made[..2]);
     assert_eq!(ok!(store.list_sessions(user.id, 0)), []);
+    let live: Vec<_> = made.iter().filter(|session| session.revoked_us.is_none()).cloned().collect();
+    assert_eq!(ok!(store.live_sessions(user.id, START_US, 10)), live);
+    assert_eq!(ok!(store.live_sessions(user.id, START_US, 1)), live[..1]);
+    assert_eq!(
+        ok!(store.live_sessions(user.id, live[0].expires_us, 10)),
+        [],
+        "expired at the very microsecond"
+    );
 }
 
 async fn deleting_users(store: &dyn AccountStore) {

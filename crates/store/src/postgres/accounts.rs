@@ -66,12 +66,34 @@ impl AccountStore for PostgresStore {
         Box::pin(async move { change_access!(self, |c| sessions::revoke_all(c, user, now_us).await) })
     }
 
+    fn revoke_other_sessions(
+        &self,
+        user: UserId,
+        keep: SessionId,
+        now_us: i64,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(
+            async move { change_access!(self, |c| sessions::revoke_others(c, user, keep, now_us).await) },
+        )
+    }
+
     fn touch_session(&self, id: SessionId, now_us: i64) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { attempt!(self, Mode::Single, |c| sessions::touch(c, id, now_us).await) })
     }
 
     fn list_sessions(&self, user: UserId, limit: u32) -> BoxFuture<'_, Result<Vec<Session>, StoreError>> {
         Box::pin(async move { attempt!(self, Mode::Single, |c| sessions::list(c, user, limit).await) })
+    }
+
+    fn live_sessions(
+        &self,
+        user: UserId,
+        now_us: i64,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Session>, StoreError>> {
+        Box::pin(
+            async move { attempt!(self, Mode::Single, |c| sessions::live(c, user, now_us, limit).await) },
+        )
     }
 
     fn delete_expired_sessions(&self, before_us: i64, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -124,10 +124,10 @@ fn session_by_token_hash(connection: &Connection, hash: TokenHash) -> Result<Opt
 fn rotate_refresh(connection: &Connection, rotation: &RefreshRotation) -> Result<bool, StoreError> {
     let sql = "UPDATE sessions
                SET previous_refresh_hash = refresh_hash, refresh_hash = ?3, rotated_us = ?4, expires_us = ?5,
-                   last_used_us = max(last_used_us, ?4)
+                   last_used_us = max(last_used_us, ?4), address = ifnull(?6, address)
                WHERE id = ?1 AND refresh_hash = ?2 AND revoked_us IS NULL AND expires_us > ?4";
-    let RefreshRotation { session, current, next, now_us, expires_us } = rotation;
-    execute(connection, sql, params![session.0, current.0, next.0, now_us, expires_us])
+    let RefreshRotation { session, current, next, now_us, expires_us, address } = rotation;
+    execute(connection, sql, params![session.0, current.0, next.0, now_us, expires_us, address])
         .map(|changed| changed > 0)
 }
 
@@ -143,6 +143,17 @@ fn revoke_all_sessions(connection: &Connection, user: UserId, now_us: i64) -> Re
     execute(connection, sql, params![user.0, now_us])
 }
 
+/// Revokes every session of a user but one that is not yet revoked.
+fn revoke_other_sessions(
+    connection: &Connection,
+    user: UserId,
+    keep: SessionId,
+    now_us: i64,
+) -> Result<u64, StoreError> {
+    let sql = "UPDATE sessions SET revoked_us = ?3 WHERE user_id = ?1 AND id <> ?2 AND revoked_us IS NULL";
+    execute(connection, sql, params![user.0, keep.0, now_us])
+}
+
 /// Notes that a session was used.
 fn touch_session(connection: &Connection, id: SessionId, now_us: i64) -> Result<(), StoreError> {
     let sql = "UPDATE sessions SET last_used_us = ?2 WHERE id = ?1 AND last_used_us < ?2";
@@ -156,6 +167,26 @@ fn list_sessions(connection: &Connection, user: UserId, limit: u32) -> Result<Ve
     );
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params![user.0, limit])?;
+    let mut sessions = Vec::new();
+    while let Some(row) = rows.next()? {
+        sessions.push(session(row)?);
+    }
+    Ok(sessions)
+}
+
+/// The newest sessions of a user that are live.
+fn live_sessions(
+    connection: &Connection,
+    user: UserId,
+    now_us: i64,
+    limit: u32,
+) -> Result<Vec<Session>, StoreError> {
+    let sql = format!(
+        "SELECT {SESSION_COLUMNS} FROM sessions WHERE user_id = ?1 AND revoked_us IS NULL AND expires_us > ?2
+         ORDER BY created_us DESC, id DESC LIMIT ?3"
+    );
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut rows = select.query(params![user.0, now_us, limit])?;
     let mut sessions = Vec::new();
     while let Some(row) = rows.next()? {
         sessions.push(session(row)?);
@@ -335,12 +366,30 @@ impl AccountStore for SqliteStore {
         Box::pin(self.write_access(move |transaction| revoke_all_sessions(transaction, user, now_us)))
     }
 
+    fn revoke_other_sessions(
+        &self,
+        user: UserId,
+        keep: SessionId,
+        now_us: i64,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.write_access(move |transaction| revoke_other_sessions(transaction, user, keep, now_us)))
+    }
+
     fn touch_session(&self, id: SessionId, now_us: i64) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.write(move |transaction| touch_session(transaction, id, now_us)))
     }
 
     fn list_sessions(&self, user: UserId, limit: u32) -> BoxFuture<'_, Result<Vec<Session>, StoreError>> {
         Box::pin(self.read(move |connection| list_sessions(connection, user, limit)))
+    }
+
+    fn live_sessions(
+        &self,
+        user: UserId,
+        now_us: i64,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Session>, StoreError>> {
+        Box::pin(self.read(move |connection| live_sessions(connection, user, now_us, limit)))
     }
 
     fn delete_expired_sessions(&self, before_us: i64, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -53,8 +53,10 @@ impl AccountStore for Spread {
         fn rotate_refresh(rotation: RefreshRotation) -> BoxFuture<'_, Result<bool, StoreError>>;
         fn revoke_session(id: SessionId, now_us: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
         fn revoke_all_sessions(user: UserId, now_us: i64) -> BoxFuture<'_, Result<u64, StoreError>>;
+        fn revoke_other_sessions(user: UserId, keep: SessionId, now_us: i64) -> BoxFuture<'_, Result<u64, StoreError>>;
         fn touch_session(id: SessionId, now_us: i64) -> BoxFuture<'_, Result<(), StoreError>>;
         fn list_sessions(user: UserId, limit: u32) -> BoxFuture<'_, Result<Vec<Session>, StoreError>>;
+        fn live_sessions(user: UserId, now_us: i64, limit: u32) -> BoxFuture<'_, Result<Vec<Session>, StoreError>>;
         fn delete_expired_sessions(before_us: i64, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>>;
     }
 }

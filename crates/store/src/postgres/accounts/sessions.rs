@@ -2,6 +2,7 @@
 //! database finds them is no order.
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::StoreError;
 use crate::accounts::{RefreshRotation, Session, SessionId, SessionKind, TokenHash, UserId};
@@ -33,6 +34,14 @@ pub(in super::super) const BY_TOKEN_HASH: &str = select!("WHERE token_hash = $1"
 pub(in super::super) const REVOKE_ALL: &str = "WITH live AS MATERIALIZED (
          SELECT id FROM sessions WHERE user_id = $1 AND revoked_us IS NULL ORDER BY id FOR UPDATE)
      UPDATE sessions s SET revoked_us = $2 FROM live WHERE s.id = live.id";
+/// `$1` the user, `$2` the session that stays, `$3` the time.
+pub(in super::super) const REVOKE_OTHERS: &str = "WITH live AS MATERIALIZED (
+         SELECT id FROM sessions WHERE user_id = $1 AND id <> $2 AND revoked_us IS NULL ORDER BY id FOR UPDATE)
+     UPDATE sessions s SET revoked_us = $3 FROM live WHERE s.id = live.id";
+/// `$1` the user, `$2` the time, `$3` the limit.
+pub(in super::super) const LIVE: &str = select!(
+    "WHERE user_id = $1 AND revoked_us IS NULL AND expires_us > $2 ORDER BY created_us DESC, id DESC LIMIT $3"
+);
 /// `$1` the time, `$2` the limit. The expression is that of the index `sessions_by_end`.
 pub(in super::super) const DELETE_EXPIRED: &str = "WITH dead AS MATERIALIZED (
          SELECT id FROM sessions WHERE least(expires_us, coalesce(revoked_us, expires_us)) < $1
@@ -102,11 +111,12 @@ pub(super) async fn by_token_hash(
 pub(super) async fn rotate(connection: &Connection, rotation: &RefreshRotation) -> Result<bool, PgError> {
     let sql = "UPDATE sessions
                SET previous_refresh_hash = refresh_hash, refresh_hash = $3, rotated_us = $4, expires_us = $5,
-                   last_used_us = greatest(last_used_us, $4)
+                   last_used_us = greatest(last_used_us, $4), address = coalesce($6, address)
                WHERE id = $1 AND refresh_hash = $2 AND revoked_us IS NULL AND expires_us > $4";
-    let RefreshRotation { session, current, next, now_us, expires_us } = rotation;
+    let RefreshRotation { session, current, next, now_us, expires_us, address } = rotation;
     let (current, next) = (current.0.as_slice(), next.0.as_slice());
-    Ok(execute(connection, sql, &[&uuid(session.0), &current, &next, now_us, expires_us]).await? > 0)
+    let values: [&(dyn ToSql + Sync); 6] = [&uuid(session.0), &current, &next, now_us, expires_us, address];
+    Ok(execute(connection, sql, &values).await? > 0)
 }
 
 /// Revokes a session that is not yet revoked.
@@ -120,6 +130,16 @@ pub(super) async fn revoke_all(connection: &Connection, user: UserId, now_us: i6
     execute(connection, REVOKE_ALL, &[&uuid(user.0), &now_us]).await
 }
 
+/// Revokes every session of a user but one that is not yet revoked.
+pub(super) async fn revoke_others(
+    connection: &Connection,
+    user: UserId,
+    keep: SessionId,
+    now_us: i64,
+) -> Result<u64, PgError> {
+    execute(connection, REVOKE_OTHERS, &[&uuid(user.0), &uuid(keep.0), &now_us]).await
+}
+
 /// Notes that a session was used.
 pub(super) async fn touch(connection: &Connection, id: SessionId, now_us: i64) -> Result<(), PgError> {
     let sql = "UPDATE sessions SET last_used_us = $2 WHERE id = $1 AND last_used_us < $2";
@@ -130,6 +150,16 @@ pub(super) async fn touch(connection: &Connection, id: SessionId, now_us: i64) -
 /// The newest sessions of a user.
 pub(super) async fn list(connection: &Connection, user: UserId, limit: u32) -> Result<Vec<Session>, PgError> {
     query(connection, LIST, &[&uuid(user.0), &i64::from(limit)]).await?.iter().map(read).collect()
+}
+
+/// The newest sessions of a user that are live.
+pub(super) async fn live(
+    connection: &Connection,
+    user: UserId,
+    now_us: i64,
+    limit: u32,
+) -> Result<Vec<Session>, PgError> {
+    query(connection, LIVE, &[&uuid(user.0), &now_us, &i64::from(limit)]).await?.iter().map(read).collect()
 }
 
 /// Removes sessions that ended before `before_us`, but for those that are in use.

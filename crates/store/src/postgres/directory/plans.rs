@@ -87,6 +87,8 @@ async fn every_list_and_look_up_uses_an_index() {
         (sessions::LIST, "sessions_of_user"),
         (sessions::BY_TOKEN_HASH, "sessions_token_hash_key"),
         (sessions::REVOKE_ALL, "sessions_of_user"),
+        (sessions::REVOKE_OTHERS, "sessions_of_user"),
+        (sessions::LIVE, "sessions_of_user"),
         (sessions::DELETE_OF_USER, "sessions_of_user"),
         (sessions::DELETE_EXPIRED, "sessions_by_end"),
         (purge::NEXT, "space_to_purge"),
