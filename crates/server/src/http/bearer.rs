@@ -3,6 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
+use lattice_auth::Identity;
 use lattice_store::accounts::UserId;
 use secrecy::SecretString;
 
@@ -40,6 +41,18 @@ impl<S: Sync> FromRequestParts<S> for Bearer {
     }
 }
 
+/// The session that the token of the header belongs to, and its user; without a good one the request is refused.
+pub(super) struct CallerSession(pub(super) Identity);
+
+impl FromRequestParts<AppState> for CallerSession {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let Bearer(token) = Bearer::from_request_parts(parts, state).await?;
+        Ok(Self(state.auth.authenticate(&token).await?))
+    }
+}
+
 /// Whoever the token of the header belongs to; without a good one the request is refused.
 pub(super) struct Caller(pub(super) UserId);
 
@@ -47,8 +60,9 @@ impl FromRequestParts<AppState> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let Bearer(token) = Bearer::from_request_parts(parts, state).await?;
-        Ok(Self(state.auth.authenticate(&token).await?.user))
+        CallerSession::from_request_parts(parts, state)
+            .await
+            .map(|CallerSession(identity)| Self(identity.user))
     }
 }
 

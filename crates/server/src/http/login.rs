@@ -1,4 +1,4 @@
-//! `POST /auth/login {email, password}`: logs in with short access tokens and a refresh token.
+//! `POST /auth/login {email, password, deviceName?}`: logs in with short access tokens and a refresh token.
 //!
 //! Refusals: `invalid_credentials` (401) whether or not there is such an account, `busy` (503).
 
@@ -18,10 +18,14 @@ use super::state::AppState;
 
 /// Who logs in; also what `POST /login` takes.
 #[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Credentials {
     pub(super) email: String,
     #[schema(value_type = String, format = Password)]
     pub(super) password: SecretString,
+    /// What the device is called, for its owner to recognise the session by; what is longer than 128 bytes is cut.
+    #[serde(default)]
+    pub(super) device_name: Option<String>,
 }
 
 problems!(Problems, [BODY], 401 "invalid_credentials", 503 "busy", 503 "closing");
@@ -37,9 +41,9 @@ problems!(Problems, [BODY], 401 "invalid_credentials", 503 "busy", 503 "closing"
 pub(super) async fn login(
     State(state): State<AppState>,
     FromClient(client): FromClient,
-    Json(Credentials { email, password }): Json<Credentials>,
+    Json(Credentials { email, password, device_name }): Json<Credentials>,
 ) -> Result<Response, Problem> {
-    let tokens = state.auth.login(&email, password, client).await?;
+    let tokens = state.auth.login(&email, password, client.named(device_name)).await?;
     Ok(answer::session(StatusCode::OK, &tokens))
 }
 

@@ -28,9 +28,9 @@ problems!(Problems, [BODY], 401 "invalid_credentials", 503 "busy", 503 "closing"
 pub(super) async fn login(
     State(state): State<AppState>,
     FromClient(client): FromClient,
-    Json(Credentials { email, password }): Json<Credentials>,
+    Json(Credentials { email, password, device_name }): Json<Credentials>,
 ) -> Result<Response, Problem> {
-    let login = state.auth.login_device(&email, password, client).await?;
+    let login = state.auth.login_device(&email, password, client.named(device_name)).await?;
     Ok(answer::device(&login))
 }
 

@@ -21,6 +21,7 @@ mod readyz;
 mod refresh;
 mod refusals;
 mod register_device;
+mod sessions;
 mod signup;
 mod spaces;
 pub mod state;
@@ -57,6 +58,9 @@ fn documented(state: AppState, sync: OpenApiRouter) -> OpenApiRouter {
         .routes(routes!(login::login))
         .routes(routes!(refresh::refresh))
         .routes(routes!(logout::logout))
+        .routes(routes!(sessions::list::list_sessions, sessions::revoke_all::revoke_sessions))
+        .routes(routes!(sessions::revoke_others::revoke_other_sessions))
+        .routes(routes!(sessions::revoke::revoke_session))
         .routes(routes!(register_device::register))
         .routes(routes!(login_device::login))
         .routes(routes!(profile::profile, delete_profile::delete_profile))

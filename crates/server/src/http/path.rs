@@ -1,11 +1,12 @@
-//! What stands in a route's address: `{space}`, `{user}`, `{invite}`. What cannot be read names nothing, and is answered
+//! What stands in a route's address: `{space}`, `{user}`, `{session}`, `{invite}`. What cannot be read names nothing, and is answered
 //! like what does not exist.
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
+use lattice_auth::AuthError;
 use lattice_engine::SpaceId;
 use lattice_protocol::id::parse_uuid;
-use lattice_store::accounts::UserId;
+use lattice_store::accounts::{SessionId, UserId};
 use lattice_store::directory::{Denied, InviteId, Selector};
 
 use super::problem::Problem;
@@ -15,6 +16,8 @@ use crate::spaces::SpaceError;
 pub(super) struct InSpace(pub(super) Selector);
 /// `{user}`.
 pub(super) struct OfUser(pub(super) UserId);
+/// `{session}`.
+pub(super) struct OfSession(pub(super) SessionId);
 /// `{invite}`.
 pub(super) struct OfInvite(pub(super) InviteId);
 
@@ -45,6 +48,15 @@ impl<S: Send + Sync> FromRequestParts<S> for OfUser {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let id = id(named(parts, state, "user").await);
         id.map(|id| Self(UserId(id))).ok_or_else(|| SpaceError::from(Denied::NotMember).into())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfSession {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = id(named(parts, state, "session").await);
+        id.map(|id| Self(SessionId(id))).ok_or_else(|| AuthError::SessionNotFound.into())
     }
 }
 

@@ -30,8 +30,9 @@ pub(super) async fn register(
     FromClient(client): FromClient,
     Json(account): Json<NewAccount>,
 ) -> Result<Response, Problem> {
-    let NewAccount { email, password, full_name } = account;
-    let login = state.auth.register_device(&email, password, full_name.as_deref(), client).await?;
+    let NewAccount { email, password, full_name, device_name } = account;
+    let login =
+        state.auth.register_device(&email, password, full_name.as_deref(), client.named(device_name)).await?;
     Ok(answer::registration(&login))
 }
 
@@ -51,7 +52,7 @@ mod tests {
         for (key, value) in user.as_object().expect("an object") {
             assert_eq!(&answer[key], value, "{key}");
         }
-        assert_eq!(answer.as_object().map(serde_json::Map::len), Some(6));
+        assert_eq!(answer.as_object().map(serde_json::Map::len), Some(7));
         bench.post("/register", None, &body).await.is_problem(409, "email_taken");
     }
 

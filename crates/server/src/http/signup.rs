@@ -1,4 +1,4 @@
-//! `POST /auth/signup {email, password, fullName?}`: makes an account and logs in, 201.
+//! `POST /auth/signup {email, password, fullName?, deviceName?}`: makes an account and logs in, 201.
 //!
 //! Refusals: `bad_email`, `weak_password`, `bad_name` (422), `email_taken` (409), `busy` (503).
 
@@ -29,6 +29,9 @@ pub(super) struct NewAccount {
     #[serde(default)]
     #[schema(max_length = 200)]
     pub(super) full_name: Option<String>,
+    /// What the device is called, for its owner to recognise the session by; what is longer than 128 bytes is cut.
+    #[serde(default)]
+    pub(super) device_name: Option<String>,
 }
 
 problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "bad_name", 409 "email_taken", 401 "invalid_credentials", 503 "busy", 503 "closing");
@@ -46,8 +49,8 @@ pub(super) async fn signup(
     FromClient(client): FromClient,
     Json(account): Json<NewAccount>,
 ) -> Result<Response, Problem> {
-    let NewAccount { email, password, full_name } = account;
-    let tokens = state.auth.signup(&email, password, full_name.as_deref(), client).await?;
+    let NewAccount { email, password, full_name, device_name } = account;
+    let tokens = state.auth.signup(&email, password, full_name.as_deref(), client.named(device_name)).await?;
     Ok(answer::session(StatusCode::CREATED, &tokens))
 }
 

@@ -92,6 +92,30 @@ fn all_end(cast: &Cast, account: &Account, act: impl FnOnce(), reason: &str) {
 }
 
 #[test]
+fn sessions_are_revoked_from_elsewhere() {
+    let cast = Cast::with_bob("editor");
+    let server = &cast.server;
+    let device = device_token(server, &cast.bob);
+    let bob = Account { token: device.clone(), ..cast.bob.clone() };
+    let mut here = cast.json("here", &cast.bob);
+    let (status, list) = get(server, "/auth/sessions", &device);
+    let own = list["sessions"].as_array().and_then(|all| all.iter().find(|one| one["current"] == true));
+    let id = own.and_then(|own| own["id"].as_str()).expect("an id").to_owned();
+    assert_eq!(status, 200);
+    let revoke = || {
+        let path = format!("/auth/sessions/{id}");
+        assert_eq!(call(server, "DELETE", &path, &cast.ann.token, None).0, 404, "it is not Ann's");
+        assert_eq!(call(server, "DELETE", &path, &cast.bob.token, None).0, 204);
+    };
+    all_end(&cast, &bob, revoke, "session_revoked");
+    here.ping();
+    let bob = Account { token: device_token(server, &cast.bob), ..cast.bob.clone() };
+    let others = || assert_eq!(call(server, "DELETE", "/auth/sessions/others", &cast.bob.token, None).0, 204);
+    all_end(&cast, &bob, others, "session_revoked");
+    here.ping();
+}
+
+#[test]
 fn a_session_ends() {
     let cast = Cast::with_bob("editor");
     let device = device_token(&cast.server, &cast.bob);
