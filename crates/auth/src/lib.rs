@@ -33,7 +33,7 @@ pub use password::{
 pub use secret::ServerSecret;
 pub use service::{
     ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, Identity,
-    MAX_LISTED_SESSIONS, REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, SessionTokens, method,
+    MAX_LISTED_SESSIONS, MAX_SESSION_LIFE_S, REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, SessionTokens, method,
 };
 pub use token::{
     DEVICE_TOKEN_PREFIX, INVITE_TOKEN_PREFIX, InviteToken, MAX_TOKEN_BYTES, REFRESH_TOKEN_PREFIX,

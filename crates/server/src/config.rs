@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use clap::Args;
 use lattice_engine::{Rule, Rules};
 use lattice_protocol::limits::{DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES};
@@ -55,6 +56,10 @@ pub struct Config {
     /// The secret before: tokens signed with it stay valid until they expire.
     #[arg(long, env = "JWT_SECRET_PREVIOUS", hide_env_values = true)]
     pub jwt_secret_previous: Option<SecretString>,
+    /// Web pages that may call the API and open sync sockets, as origins (`https://app.example.com`), separated by commas. By
+    /// default none; apps that are no web pages do not need it.
+    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = parse_origin)]
+    pub allowed_origins: Vec<HeaderValue>,
     /// Largest frame that a client may send, in bytes: 65536 to 314572800.
     #[arg(long, env = "MAX_FRAME_BYTES", default_value_t = DEFAULT_MAX_FRAME_BYTES)]
     pub max_frame_bytes: usize,
@@ -226,6 +231,22 @@ impl Config {
     pub fn ping_interval(&self) -> Duration {
         Duration::from_secs(self.ping_seconds)
     }
+}
+
+/// An origin as browsers write it: scheme, host and port, without a path.
+fn parse_origin(text: &str) -> Result<HeaderValue, String> {
+    let url = url::Url::parse(text).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") || url.origin().ascii_serialization() != text {
+        return Err(format!(
+            "an origin is a scheme, a host and perhaps a port, like {}",
+            if url.origin().is_tuple() {
+                url.origin().ascii_serialization()
+            } else {
+                "https://app.example.com".into()
+            }
+        ));
+    }
+    HeaderValue::from_str(text).map_err(|error| error.to_string())
 }
 
 fn parse_rule(name: &str) -> Result<Rule, String> {

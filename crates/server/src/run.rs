@@ -156,7 +156,7 @@ impl Server {
         let spaces = Arc::new(Spaces::new(Arc::clone(&backend.directory), hints, clock, random));
         let state =
             http::state::AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces));
-        let router = http::router(state, sync);
+        let router = http::origins::restrict(http::router(state, sync), &config.allowed_origins);
         let accepting = tokio::spawn(net::listen::serve(
             listener,
             router,

@@ -19,6 +19,8 @@ use crate::{Keys, Passwords, ServerSecret};
 pub const ACCESS_TOKEN_LIFE_S: i64 = 15 * 60;
 /// How long a session lives after its refresh token was last used, in seconds.
 pub const REFRESH_TOKEN_LIFE_S: i64 = 30 * 24 * 3_600;
+/// How long a session lives at most, however often it is refreshed, in seconds: once a year people show who they are.
+pub const MAX_SESSION_LIFE_S: i64 = 365 * 24 * 3_600;
 /// How long a device token lives, in seconds.
 pub const DEVICE_TOKEN_LIFE_S: i64 = 30 * 24 * 3_600;
 /// For how long after a rotation the token before it still answers, in seconds: a client whose answer was lost on the way asks

@@ -5,8 +5,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::sign_in::shortened_address;
 use super::{
-    AuthService, Client, DEAD_SESSION_RETENTION_S, Identity, MAX_LISTED_SESSIONS, REFRESH_GRACE_S,
-    REFRESH_TOKEN_LIFE_S, SECOND_US, SWEEP_BATCH, SessionTokens, TOUCH_INTERVAL_S,
+    AuthService, Client, DEAD_SESSION_RETENTION_S, Identity, MAX_LISTED_SESSIONS, MAX_SESSION_LIFE_S,
+    REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, SECOND_US, SWEEP_BATCH, SessionTokens, TOUCH_INTERVAL_S,
 };
 use crate::token::{Device, Refresh};
 use crate::{AuthError, DEVICE_TOKEN_PREFIX};
@@ -34,7 +34,8 @@ impl AuthService {
             current,
             next: next.turn.hash(),
             now_us,
-            expires_us: now_us + REFRESH_TOKEN_LIFE_S * SECOND_US,
+            expires_us: (now_us + REFRESH_TOKEN_LIFE_S * SECOND_US)
+                .min(session.created_us + MAX_SESSION_LIFE_S * SECOND_US),
             address: client.address.map(shortened_address),
         };
         if self.store.rotate_refresh(rotation).await? {

@@ -2,8 +2,8 @@ use lattice_store::accounts::{SessionId, SessionKind, User, UserId};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    ACCESS_TOKEN_LIFE_S, Client, DEVICE_TOKEN_LIFE_S, REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, SessionTokens,
-    TOUCH_INTERVAL_S,
+    ACCESS_TOKEN_LIFE_S, Client, DEVICE_TOKEN_LIFE_S, MAX_SESSION_LIFE_S, REFRESH_GRACE_S,
+    REFRESH_TOKEN_LIFE_S, SessionTokens, TOUCH_INTERVAL_S,
 };
 use crate::testing::{Bench, cheap};
 use crate::{
@@ -171,6 +171,22 @@ async fn a_session_lives_as_long_as_it_is_refreshed_in_time() {
     }
     bench.clock.forward_s(REFRESH_TOKEN_LIFE_S);
     assert_eq!(refresh(&bench, &tokens.refresh).await.err(), Some(AuthError::TokenExpired));
+}
+
+#[tokio::test]
+async fn a_session_ends_after_a_year_however_often_it_is_refreshed() {
+    let bench = Bench::new();
+    let mut tokens = ann(&bench).await;
+    let month_s = REFRESH_TOKEN_LIFE_S - 1;
+    for _ in 0..MAX_SESSION_LIFE_S / month_s {
+        bench.clock.forward_s(month_s);
+        tokens = refresh(&bench, &tokens.refresh).await.expect("in time");
+    }
+    bench.clock.forward_s(MAX_SESSION_LIFE_S % month_s - 1);
+    let last = refresh(&bench, &tokens.refresh).await.expect("in time");
+    bench.clock.forward_s(1);
+    assert_eq!(refresh(&bench, &last.refresh).await.err(), Some(AuthError::TokenExpired));
+    assert_eq!(worth(&bench, &last.access).await, Err(AuthError::TokenExpired), "with its access tokens");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod answer;
 pub mod bearer;
 mod client;
 mod delete_profile;
+mod headers;
 mod healthz;
 mod invites;
 mod json;
@@ -13,6 +14,7 @@ mod login;
 mod login_device;
 mod logout;
 pub(crate) mod openapi;
+pub mod origins;
 pub mod page;
 mod path;
 pub mod problem;
@@ -49,6 +51,7 @@ pub fn router(state: AppState, sync: OpenApiRouter) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_route)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(axum::middleware::map_response(headers::harden))
 }
 
 /// Routes with their documentation. Handlers that share an address stand together.
