@@ -18,6 +18,9 @@ pub enum AuthError {
     /// The password is too short or too long.
     #[error("a password has {MIN_PASSWORD_BYTES} to {MAX_PASSWORD_BYTES} bytes")]
     WeakPassword,
+    /// The password is among those that are guessed first.
+    #[error("this password is among the first that anybody would guess; take another one")]
+    CommonPassword,
     /// The e-mail address is none.
     #[error("this is not an e-mail address")]
     BadEmail,
@@ -58,6 +61,7 @@ impl AuthError {
             Self::InvalidCredentials => "invalid_credentials",
             Self::EmailTaken => "email_taken",
             Self::WeakPassword => "weak_password",
+            Self::CommonPassword => "common_password",
             Self::BadEmail => "bad_email",
             Self::BadName => "bad_name",
             Self::TokenExpired => "token_expired",

@@ -13,6 +13,7 @@
 
 mod email;
 mod error;
+mod guessing;
 mod keys;
 mod password;
 mod secret;

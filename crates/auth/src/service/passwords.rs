@@ -6,6 +6,7 @@ use lattice_store::time::random_id;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{AuthService, Client, DeviceToken, MAX_NAME_CHARS, SessionTokens, method};
+use crate::guessing::is_guessed_first;
 use crate::password::Verdict;
 use crate::{AuthError, MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES, normalise_email};
 
@@ -13,7 +14,7 @@ impl AuthService {
     /// Makes an account and logs in.
     ///
     /// # Errors
-    /// [`AuthError::BadEmail`], [`AuthError::WeakPassword`], [`AuthError::BadName`], [`AuthError::EmailTaken`],
+    /// [`AuthError::BadEmail`], [`AuthError::WeakPassword`], [`AuthError::CommonPassword`], [`AuthError::BadName`], [`AuthError::EmailTaken`],
     /// [`AuthError::Busy`], or the store's.
     pub async fn signup(
         &self,
@@ -98,6 +99,9 @@ impl AuthService {
             .is_some_and(|name| name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control))
         {
             return Err(AuthError::BadName);
+        }
+        if is_guessed_first(password.expose_secret(), Some(&email), full_name) {
+            return Err(AuthError::CommonPassword);
         }
         let mut salt = [0; 16];
         self.random.fill(&mut salt);

@@ -58,6 +58,8 @@ async fn signups_that_make_no_sense_are_refused() {
         ("ann", PASSWORD, None, AuthError::BadEmail),
         ("bob@example.com", "1234567", None, AuthError::WeakPassword),
         ("bob@example.com", long.as_str(), None, AuthError::WeakPassword),
+        ("bob@example.com", "12345678", None, AuthError::CommonPassword),
+        ("bob@example.com", "Bartholomew", Some("Bartholomew Q"), AuthError::CommonPassword),
         ("bob@example.com", PASSWORD, Some("a\nb"), AuthError::BadName),
         ("bob@example.com", PASSWORD, Some("a\0b"), AuthError::BadName),
         ("bob\0@example.com", PASSWORD, None, AuthError::BadEmail),
@@ -69,7 +71,7 @@ async fn signups_that_make_no_sense_are_refused() {
         assert_eq!(refused.err(), Some(error));
     }
     assert_eq!(bench.store.user_by_email("bob@example.com").await, Ok(None));
-    let bob = bench.auth.signup("bob@example.com", "12345678".into(), Some("  "), Client::default()).await;
+    let bob = bench.auth.signup("bob@example.com", "wxzkvqjp".into(), Some("  "), Client::default()).await;
     assert_eq!(bob.expect("eight bytes are enough").user.full_name, None);
 }
 

@@ -104,9 +104,10 @@ impl From<AuthError> for Problem {
     /// Failures of the server are logged here, once.
     fn from(error: AuthError) -> Self {
         let status = match &error {
-            AuthError::BadEmail | AuthError::WeakPassword | AuthError::BadName => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            AuthError::BadEmail
+            | AuthError::WeakPassword
+            | AuthError::CommonPassword
+            | AuthError::BadName => StatusCode::UNPROCESSABLE_ENTITY,
             AuthError::EmailTaken => StatusCode::CONFLICT,
             AuthError::SessionNotFound => StatusCode::NOT_FOUND,
             AuthError::InvalidCredentials

@@ -1,6 +1,6 @@
 //! `POST /auth/signup {email, password, fullName?, deviceName?}`: makes an account and logs in, 201.
 //!
-//! Refusals: `bad_email`, `weak_password`, `bad_name` (422), `email_taken` (409), `busy` (503).
+//! Refusals: `bad_email`, `weak_password`, `common_password`, `bad_name` (422), `email_taken` (409), `busy` (503).
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -34,7 +34,7 @@ pub(super) struct NewAccount {
     pub(super) device_name: Option<String>,
 }
 
-problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "bad_name", 409 "email_taken", 401 "invalid_credentials", 503 "busy", 503 "closing");
+problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "common_password", 422 "bad_name", 409 "email_taken", 401 "invalid_credentials", 503 "busy", 503 "closing");
 
 /// Makes an account and logs in.
 #[utoipa::path(
@@ -85,6 +85,7 @@ mod tests {
             (json!({"email": "ANN@example.com", "password": "correct horse"}), 409, "email_taken"),
             (json!({"email": "bob", "password": "correct horse"}), 422, "bad_email"),
             (json!({"email": "bob@example.com", "password": "short"}), 422, "weak_password"),
+            (json!({"email": "bob@example.com", "password": "password1"}), 422, "common_password"),
             (json!({"email": "bob@example.com", "password": "x".repeat(1_025)}), 422, "weak_password"),
             (
                 json!({"email": "bob@example.com", "password": "correct horse", "fullName": "\u{7}"}),
