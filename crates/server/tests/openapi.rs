@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use common::http::{Account, post, sign_up};
+use common::http::{Account, device_token, get, post, sign_up};
 use common::server::TestServer;
 use serde_json::{Value, json};
 
@@ -24,6 +24,7 @@ const CHECKS: &str =
 
 /// Ids that exist, so that requests get beyond "not found". What deletes a space has one of its own to delete.
 struct Ids {
+    session: String,
     space: String,
     doomed: String,
     user: String,
@@ -53,14 +54,20 @@ fn make_things(server: &TestServer, ann: &Account, bob: &Account) -> Ids {
     assert_eq!(status, 200, "{answer}");
     let for_ann = json!({"role": "viewer", "email": ann.email});
     let invite = made(server, bob, &format!("/spaces/{bobs}/invites"), &for_ann);
-    Ids { space, doomed, user: bob.user.clone(), invite }
+    device_token(server, ann);
+    let (_, sessions) = get(server, "/auth/sessions", &ann.token);
+    let other =
+        sessions["sessions"].as_array().and_then(|all| all.iter().find(|one| one["current"] == false));
+    let session = other.and_then(|other| other["id"].as_str()).expect("another session").to_owned();
+    Ids { session, space, doomed, user: bob.user.clone(), invite }
 }
 
 /// Settings in the tool's own form.
 fn settings(ids: &Ids) -> String {
-    let Ids { space, doomed, user, invite } = ids;
+    let Ids { session, space, doomed, user, invite } = ids;
     format!(
         "[parameters]\n\
+         \"path.session\" = \"{session}\"\n\
          \"path.space\" = \"{space}\"\n\
          \"path.user\" = \"{user}\"\n\
          \"path.invite\" = \"{invite}\"\n\
@@ -125,30 +132,28 @@ fn run(server: &TestServer, token: &str, settings: &str, selection: &[&str]) -> 
 #[test]
 fn every_answer_is_one_that_the_document_tells_of() {
     let server = TestServer::start(&[]);
-    let (ann, bob) = (sign_up(&server, "ann"), sign_up(&server, "bob"));
+    let (ann, bob, cy) = (sign_up(&server, "ann"), sign_up(&server, "bob"), sign_up(&server, "cy"));
     let ids = make_things(&server, &ann, &bob);
     // A socket is not an answer to a request. Who has given a space away, or has logged out, is refused everything after
-    // it: that is asked for last.
+    // it: that is asked for last, or of somebody else.
     let (transfer, logout) = ("/spaces/{space}/transfer", "/auth/logout");
-    let excluded = [
-        "--exclude-path",
-        "/sync",
-        "--exclude-path",
-        "/sync/{space}",
-        "--exclude-path",
-        transfer,
-        "--exclude-path",
-        logout,
-    ];
+    let (sessions, others) = ("/auth/sessions", "/auth/sessions/others");
+    let excluded: Vec<_> = ["/sync", "/sync/{space}", transfer, logout, sessions, others]
+        .into_iter()
+        .flat_map(|path| ["--exclude-path", path])
+        .collect();
     let mut answers = run(&server, &ann.token, &settings(&ids), &excluded);
     answers.extend(run(&server, &ann.token, &settings(&ids), &["--include-path", transfer]));
     answers.extend(run(&server, &ann.token, &settings(&ids), &["--include-path", logout]));
+    answers.extend(run(&server, &cy.token, &settings(&ids), &["--include-path", others]));
+    answers.extend(run(&server, &cy.token, &settings(&ids), &["--include-path", sessions]));
     let good: BTreeSet<String> = answers
         .iter()
         .filter(|(_, status)| (200..300).contains(status))
         .map(|(request, _)| {
             let named = request.replace(&ids.space, "{space}").replace(&ids.doomed, "{space}");
-            named.replace(&ids.user, "{user}").replace(&ids.invite, "{invite}")
+            let named = named.replace(&ids.user, "{user}").replace(&ids.invite, "{invite}");
+            named.replace(&ids.session, "{session}")
         })
         .collect();
     // Requests that were all refused would say little about what is answered otherwise.
@@ -171,6 +176,10 @@ fn every_answer_is_one_that_the_document_tells_of() {
         "POST /invites/{invite}/accept",
         "GET /refusals",
         "POST /auth/logout",
+        "GET /auth/sessions",
+        "DELETE /auth/sessions",
+        "DELETE /auth/sessions/others",
+        "DELETE /auth/sessions/{session}",
         "GET /.well-known/jwks.json",
         "GET /healthz",
         "GET /readyz",
