@@ -150,6 +150,20 @@ impl Backend {
         Ok(Some(Box::new(transport.map_err(|error| ConfigError::redis(&error))?)))
     }
 
+    /// The Redis in which instances on the same database count attempts, and what they call the database; `None` without one.
+    ///
+    /// # Errors
+    /// When the settings name one that cannot be.
+    pub async fn shared_counters(
+        &self,
+        config: &Config,
+    ) -> Result<Option<(::redis::Client, String)>, StartError> {
+        let (Kind::Postgres(store), Some(url)) = (&self.kind, config.redis_url()) else { return Ok(None) };
+        let deployment = store.deployment().await.map_err(postgres::OpenError::Failed)?;
+        let client = crate::bus::redis::client(url).map_err(|error| ConfigError::redis(&error))?;
+        Ok(Some((client, deployment.to_string())))
+    }
+
     /// Sees changes of rights that other instances have made; `None` when there can be none.
     #[must_use]
     pub fn version_look(&self) -> Option<Arc<dyn VersionLook>> {

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use clap::Args;
+use ipnet::IpNet;
 use lattice_engine::{Rule, Rules};
 use lattice_protocol::limits::{DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::bus;
+use crate::limits::LimitSettings;
+use crate::net::client_address::parse_network;
 
 /// Smallest limit on frames that still takes what clients send by default.
 const MIN_FRAME_BYTES: usize = 64 << 10;
@@ -60,6 +63,13 @@ pub struct Config {
     /// default none; apps that are no web pages do not need it.
     #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = parse_origin)]
     pub allowed_origins: Vec<HeaderValue>,
+    /// Proxies in front of the server, as addresses or networks separated by commas: who they say the client is, is believed
+    /// (`X-Forwarded-For`, `Forwarded`). By default nobody is.
+    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_network)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// How often anybody may try.
+    #[command(flatten)]
+    pub limits: LimitSettings,
     /// Largest frame that a client may send, in bytes: 65536 to 314572800.
     #[arg(long, env = "MAX_FRAME_BYTES", default_value_t = DEFAULT_MAX_FRAME_BYTES)]
     pub max_frame_bytes: usize,

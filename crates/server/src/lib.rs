@@ -7,6 +7,7 @@ pub mod config;
 pub mod http;
 pub mod hub;
 pub mod instances;
+pub mod limits;
 pub mod net;
 pub mod readiness;
 pub mod run;

@@ -19,6 +19,7 @@ use crate::bus::{Bus, Outbox};
 use crate::config::{Config, ConfigError, Database};
 use crate::hub::Hub;
 use crate::instances::Instances;
+use crate::limits::Limits;
 use crate::readiness::Readiness;
 use crate::spaces::{AccessHints, Spaces};
 use crate::sync::admission::Admission;
@@ -125,6 +126,11 @@ impl Server {
         }
         let readiness = Arc::new(readiness);
 
+        let mut limits = Limits::new(&config.limits, ServerSecret::from_root(&backend.mint_key.0));
+        if let Some((client, deployment)) = backend.shared_counters(config).await? {
+            limits = limits.shared(client, &deployment);
+        }
+        let limits = Arc::new(limits);
         let max_upload_kib = config.max_upload_mib.saturating_mul(1_024);
         let sync = SyncState {
             store: Arc::clone(&backend.spaces),
@@ -146,6 +152,7 @@ impl Server {
                 ping_interval: config.ping_interval(),
                 max_upload_kib,
             }),
+            rates: Arc::clone(&limits),
         };
         let sync = OpenApiRouter::new()
             .routes(routes!(handshake::sync_socket))
@@ -155,8 +162,10 @@ impl Server {
         let hints: Arc<dyn AccessHints> = Arc::clone(&hub) as _;
         let spaces = Arc::new(Spaces::new(Arc::clone(&backend.directory), hints, clock, random));
         let state =
-            http::state::AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces));
+            http::state::AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces))
+                .with_limits(limits);
         let router = http::origins::restrict(http::router(state, sync), &config.allowed_origins);
+        let router = net::client_address::resolve(router, &config.trusted_proxies);
         let accepting = tokio::spawn(net::listen::serve(
             listener,
             router,

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::hub::Hub;
+use crate::limits::Limits;
 use crate::work::Work;
 
 use admission::Admission;
@@ -60,6 +61,8 @@ pub struct SyncState {
     pub pulls: Arc<Work>,
     /// Limits of sockets.
     pub limits: Arc<SyncLimits>,
+    /// How often anybody may try.
+    pub rates: Arc<Limits>,
 }
 
 impl SyncState {

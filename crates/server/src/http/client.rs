@@ -1,6 +1,7 @@
 //! Where a request comes from, for the owner of a session to recognise it by.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
 use axum::http::header;
@@ -11,6 +12,17 @@ use crate::net::listen::PeerAddress;
 
 /// The client of a request.
 pub(super) struct FromClient(pub(super) Client);
+
+/// The network address of a request, where it is known.
+pub(super) struct FromAddress(pub(super) Option<IpAddr>);
+
+impl<S: Sync> FromRequestParts<S> for FromAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip())))
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for FromClient {
     type Rejection = Infallible;

@@ -14,6 +14,7 @@ use super::json::Json;
 use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
+use crate::limits::Class;
 
 /// Asked again, since what is deleted does not come back.
 #[derive(Deserialize, ToSchema)]
@@ -22,7 +23,7 @@ pub(super) struct Confirmation {
     password: SecretString,
 }
 
-problems!(Problems, [TOKEN, BODY], 403 "wrong_password", 409 "owns_spaces");
+problems!(Problems, [TOKEN, BODY], 403 "wrong_password", 429 "rate_limited", 409 "owns_spaces");
 
 /// Deletes one's account.
 #[utoipa::path(
@@ -38,6 +39,7 @@ pub(super) async fn delete_profile(
     Caller(user): Caller,
     Json(Confirmation { password }): Json<Confirmation>,
 ) -> Result<StatusCode, Problem> {
+    state.limits.user(Class::SignInAccount, user).await?;
     match state.auth.confirm_password(user, password).await {
         Err(AuthError::InvalidCredentials) => {
             let detail = "The password is not that of the account.";

@@ -1,6 +1,6 @@
 //! `POST /auth/login {email, password, deviceName?}`: logs in with short access tokens and a refresh token.
 //!
-//! Refusals: `invalid_credentials` (401) whether or not there is such an account, `busy` (503).
+//! Refusals: `invalid_credentials` (401) whether or not there is such an account, `rate_limited` (429), `busy` (503).
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,11 +10,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::answer;
-use super::client::FromClient;
+use super::client::{FromAddress, FromClient};
 use super::json::Json;
 use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
+use crate::limits::Class;
 
 /// Who logs in; also what `POST /login` takes.
 #[derive(Deserialize, ToSchema)]
@@ -28,7 +29,7 @@ pub(super) struct Credentials {
     pub(super) device_name: Option<String>,
 }
 
-problems!(Problems, [BODY], 401 "invalid_credentials", 503 "busy", 503 "closing");
+problems!(Problems, [BODY], 401 "invalid_credentials", 429 "rate_limited", 503 "busy", 503 "closing");
 
 /// Logs in.
 #[utoipa::path(
@@ -41,8 +42,11 @@ problems!(Problems, [BODY], 401 "invalid_credentials", 503 "busy", 503 "closing"
 pub(super) async fn login(
     State(state): State<AppState>,
     FromClient(client): FromClient,
+    FromAddress(address): FromAddress,
     Json(Credentials { email, password, device_name }): Json<Credentials>,
 ) -> Result<Response, Problem> {
+    state.limits.address(Class::SignInAddress, address).await?;
+    state.limits.email(Class::SignInAccount, &email).await?;
     let tokens = state.auth.login(&email, password, client.named(device_name)).await?;
     Ok(answer::session(StatusCode::OK, &tokens))
 }

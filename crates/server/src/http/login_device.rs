@@ -7,14 +7,15 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::answer;
-use super::client::FromClient;
+use super::client::{FromAddress, FromClient};
 use super::json::Json;
 use super::login::Credentials;
 use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
+use crate::limits::Class;
 
-problems!(Problems, [BODY], 401 "invalid_credentials", 503 "busy", 503 "closing");
+problems!(Problems, [BODY], 401 "invalid_credentials", 429 "rate_limited", 503 "busy", 503 "closing");
 
 /// Logs in, as deployed clients do.
 #[utoipa::path(
@@ -28,8 +29,11 @@ problems!(Problems, [BODY], 401 "invalid_credentials", 503 "busy", 503 "closing"
 pub(super) async fn login(
     State(state): State<AppState>,
     FromClient(client): FromClient,
+    FromAddress(address): FromAddress,
     Json(Credentials { email, password, device_name }): Json<Credentials>,
 ) -> Result<Response, Problem> {
+    state.limits.address(Class::SignInAddress, address).await?;
+    state.limits.email(Class::SignInAccount, &email).await?;
     let login = state.auth.login_device(&email, password, client.named(device_name)).await?;
     Ok(answer::device(&login))
 }

@@ -11,6 +11,7 @@ use lattice_store::directory::Denied;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::limits::RateLimited;
 use crate::spaces::SpaceError;
 
 /// After how long a busy server may be asked again, in seconds.
@@ -87,6 +88,14 @@ impl Problem {
         Self { retry_after_s: Some(retry_after_s), ..problem }
     }
 
+    /// It was tried too often.
+    #[must_use]
+    pub fn rate_limited(retry_after_s: u32) -> Self {
+        let detail = "This was tried too often; try again when Retry-After says.";
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
+        Self { retry_after_s: Some(retry_after_s), ..problem }
+    }
+
     /// The status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -127,6 +136,12 @@ impl From<AuthError> for Problem {
             }
         };
         Self::new(status, error.code(), sentence(&error.to_string()))
+    }
+}
+
+impl From<RateLimited> for Problem {
+    fn from(limited: RateLimited) -> Self {
+        Self::rate_limited(limited.retry_after_s())
     }
 }
 

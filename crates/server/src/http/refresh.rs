@@ -10,16 +10,21 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use lattice_auth::AuthError;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::answer;
-use super::client::FromClient;
+use super::client::{FromAddress, FromClient};
 use super::json::Json;
 use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
+use crate::limits::Class;
+
+/// The part of a refresh token that stays the same for its session: the prefix, and 42 digits of base64 for its first half. The
+/// 43rd holds bits of both halves.
+const REFRESH_FAMILY_BYTES: usize = 4 + 42;
 
 /// A refresh token.
 #[derive(Deserialize, ToSchema)]
@@ -29,7 +34,7 @@ pub(super) struct RefreshToken {
     refresh_token: SecretString,
 }
 
-problems!(Problems, [BODY], 401 "token_invalid", 401 "token_expired", 401 "session_revoked", 401 "refresh_reused", 503 "busy", 503 "closing");
+problems!(Problems, [BODY], 401 "token_invalid", 401 "token_expired", 401 "session_revoked", 401 "refresh_reused", 429 "rate_limited", 503 "busy", 503 "closing");
 
 /// Exchanges a refresh token.
 #[utoipa::path(
@@ -42,8 +47,13 @@ problems!(Problems, [BODY], 401 "token_invalid", 401 "token_expired", 401 "sessi
 pub(super) async fn refresh(
     State(state): State<AppState>,
     FromClient(client): FromClient,
+    FromAddress(address): FromAddress,
     Json(RefreshToken { refresh_token }): Json<RefreshToken>,
 ) -> Result<Response, Problem> {
+    state.limits.address(Class::RefreshAddress, address).await?;
+    // Whatever it was exchanged for, its beginning stays.
+    let family = refresh_token.expose_secret().get(..REFRESH_FAMILY_BYTES).unwrap_or_default();
+    state.limits.token(Class::RefreshSession, family).await?;
     let refreshed = state.auth.refresh(&refresh_token, client).await;
     if let Err(AuthError::RefreshReused(user)) = refreshed {
         state.spaces.hints().user_changed(user);

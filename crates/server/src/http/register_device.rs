@@ -7,14 +7,15 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::answer;
-use super::client::FromClient;
+use super::client::{FromAddress, FromClient};
 use super::json::Json;
 use super::openapi::problems;
 use super::problem::Problem;
 use super::signup::NewAccount;
 use super::state::AppState;
+use crate::limits::Class;
 
-problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "common_password", 422 "bad_name", 409 "email_taken", 401 "invalid_credentials", 503 "busy", 503 "closing");
+problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "common_password", 422 "bad_name", 409 "email_taken", 401 "invalid_credentials", 429 "rate_limited", 503 "busy", 503 "closing");
 
 /// Makes an account, as deployed clients do.
 #[utoipa::path(
@@ -28,8 +29,10 @@ problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "common_pa
 pub(super) async fn register(
     State(state): State<AppState>,
     FromClient(client): FromClient,
+    FromAddress(address): FromAddress,
     Json(account): Json<NewAccount>,
 ) -> Result<Response, Problem> {
+    state.limits.address(Class::SignUpAddress, address).await?;
     let NewAccount { email, password, full_name, device_name } = account;
     let login =
         state.auth.register_device(&email, password, full_name.as_deref(), client.named(device_name)).await?;

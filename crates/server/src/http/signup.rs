@@ -10,11 +10,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::answer;
-use super::client::FromClient;
+use super::client::{FromAddress, FromClient};
 use super::json::Json;
 use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
+use crate::limits::Class;
 
 /// An account to be made; also what `POST /register` takes.
 #[derive(Deserialize, ToSchema)]
@@ -34,7 +35,7 @@ pub(super) struct NewAccount {
     pub(super) device_name: Option<String>,
 }
 
-problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "common_password", 422 "bad_name", 409 "email_taken", 401 "invalid_credentials", 503 "busy", 503 "closing");
+problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "common_password", 422 "bad_name", 409 "email_taken", 401 "invalid_credentials", 429 "rate_limited", 503 "busy", 503 "closing");
 
 /// Makes an account and logs in.
 #[utoipa::path(
@@ -47,8 +48,10 @@ problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "common_pa
 pub(super) async fn signup(
     State(state): State<AppState>,
     FromClient(client): FromClient,
+    FromAddress(address): FromAddress,
     Json(account): Json<NewAccount>,
 ) -> Result<Response, Problem> {
+    state.limits.address(Class::SignUpAddress, address).await?;
     let NewAccount { email, password, full_name, device_name } = account;
     let tokens = state.auth.signup(&email, password, full_name.as_deref(), client.named(device_name)).await?;
     Ok(answer::session(StatusCode::CREATED, &tokens))

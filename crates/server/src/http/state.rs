@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use lattice_auth::AuthService;
+use lattice_auth::{AuthService, ServerSecret};
+use lattice_store::time::SystemRandom;
 
+use crate::limits::Limits;
 use crate::readiness::Readiness;
 use crate::spaces::Spaces;
 
@@ -16,12 +18,21 @@ pub struct AppState {
     pub readiness: Arc<Readiness>,
     /// Spaces and who is in them.
     pub spaces: Arc<Spaces>,
+    /// How often anybody may try.
+    pub limits: Arc<Limits>,
 }
 
 impl AppState {
-    /// Puts the state together.
+    /// Puts the state together, without limits.
     #[must_use]
     pub fn new(auth: Arc<AuthService>, readiness: Arc<Readiness>, spaces: Arc<Spaces>) -> Self {
-        Self { auth, readiness, spaces }
+        let limits = Arc::new(Limits::off(ServerSecret::random(&SystemRandom)));
+        Self { auth, readiness, spaces, limits }
+    }
+
+    /// With limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Arc<Limits>) -> Self {
+        Self { limits, ..self }
     }
 }

@@ -32,7 +32,7 @@ use crate::http::problem::Problem;
 /// Longest time that a poll may wait, in seconds: proxies end requests that take much longer.
 const MAX_WAIT_S: u64 = 55;
 
-problems!(UploadProblems, [TOKEN, SPACE, SYNC], 413 "body_too_large", 413 "too_many_changes");
+problems!(UploadProblems, [TOKEN, SPACE, SYNC], 429 "rate_limited", 413 "body_too_large", 413 "too_many_changes");
 
 /// Uploads changes to a space: the JSON dialect's `upload`, over HTTP.
 #[utoipa::path(
@@ -54,6 +54,7 @@ pub(crate) async fn upload_changes(
     let identity = state.auth.authenticate(&token).await?;
     // Not while the body is on its way: that is the client's time.
     drop(turn);
+    state.rates.may_upload(identity.user, identity.session)?;
     let schema_version = schema_version(&parts.headers, &parts.uri)?;
     let body =
         axum::body::to_bytes(body, state.limits.max_frame_bytes).await.map_err(|_| too_large(&state))?;
@@ -79,6 +80,7 @@ pub(crate) async fn upload_changes(
     };
     let awaited = json::Awaited::new(upload.id, &incoming);
     let permit = state.upload_permit(bytes).await?;
+    let _ = state.rates.uploaded(identity.user, identity.session, incoming.len(), bytes);
     seat.upload(&state, incoming, bytes, permit).await?;
     let answer = std::future::poll_fn(|cx| seat.uploads.poll(cx)).await;
     let outcomes = answer.map_err(Refusal::from)?;

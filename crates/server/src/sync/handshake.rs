@@ -26,6 +26,7 @@ use super::seat::{self, Ask, Came, Refusal, Seat};
 use crate::http::bearer;
 use crate::http::openapi::problems;
 use crate::http::problem::{Problem, sentence};
+use crate::limits::Class;
 use crate::net::io::SocketIo;
 use crate::net::listen::{PeerAddress, Place};
 use crate::spaces::SpaceError;
@@ -46,6 +47,7 @@ problems!(
     400 "bad_handshake",
     400 "bad_schema_version",
     409 "schema_version",
+    429 "rate_limited",
     503 "overloaded"
 );
 
@@ -103,8 +105,11 @@ pub(crate) async fn sync_space_socket(
 async fn open(state: SyncState, named: Option<String>, request: Request) -> Result<Response, Problem> {
     let key = websocket_key(request.headers())?;
     let token = bearer::token(request.headers(), request.uri()).ok_or_else(Problem::no_token)?;
+    let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip());
+    state.rates.address(Class::HandshakeAddress, address).await?;
     let turn = state.admission.handshake().await?;
     let identity = state.auth.authenticate(&token).await?;
+    state.rates.user(Class::HandshakeAccount, identity.user).await?;
     let version = state.directory.version();
     let origin = origin_of(&state, &identity, request.extensions(), request.headers());
     let name = space_name(named.as_deref())?;

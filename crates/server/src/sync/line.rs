@@ -91,6 +91,8 @@ pub(super) struct Line {
     next_ping: Instant,
     /// Ping intervals in which nothing came.
     silent_intervals: u32,
+    /// Until then nothing is read: the client has sent more than its rate allows.
+    paused_until: Option<Instant>,
 }
 
 impl Line {
@@ -113,6 +115,7 @@ impl Line {
             version,
             next_ping: now + state.limits.ping_interval,
             silent_intervals: 0,
+            paused_until: None,
         }
     }
 
@@ -155,10 +158,24 @@ impl Line {
 
     /// Reads a frame, while what it asks for can be answered.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, WebSocketError>> {
-        if !self.outbox.has_room() {
+        if !self.outbox.has_room() || self.is_paused() {
             return Poll::Pending;
         }
         self.websocket.poll_next_frame(cx)
+    }
+
+    /// Notes an upload that was taken, and stops reading for as long as it came too fast. Answers are sent meanwhile.
+    pub(super) fn uploaded(&mut self, state: &SyncState, changes: usize, bytes: usize) {
+        let Identity { user, session, .. } = self.identity;
+        let pause = state.rates.uploaded(user, session, changes, bytes);
+        if !pause.is_zero() {
+            self.paused_until = Some(Instant::now() + pause);
+        }
+    }
+
+    /// Whether nothing is read for now. If so, the timer is to be set anew.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused_until.is_some()
     }
 
     /// The payload of a data frame; `None` for what the connection itself answers.
@@ -177,6 +194,7 @@ impl Line {
     /// When [`Line::tick`] is to be called next.
     pub(super) fn next_timer(&self) -> Instant {
         let next = self.next_ping.min(self.next_check);
+        let next = self.paused_until.map_or(next, |until| until.min(next));
         self.expires_at.map_or(next, |expires| expires.min(next))
     }
 
@@ -186,6 +204,9 @@ impl Line {
         if self.expires_at.is_some_and(|expires| expires <= now) {
             return Err(End::refused(&AuthError::TokenExpired));
         }
+        // Who is not read from cannot show a sign of life.
+        let was_paused = self.is_paused();
+        self.paused_until = self.paused_until.filter(|until| *until > now);
         let due = self.next_check <= now;
         if due {
             self.next_check = now + ACCESS_CHECK_INTERVAL;
@@ -195,7 +216,7 @@ impl Line {
             return Ok(due);
         }
         self.next_ping = now + state.limits.ping_interval;
-        if self.io.take_activity() {
+        if self.io.take_activity() || was_paused {
             self.silent_intervals = 0;
             return Ok(due);
         }

@@ -99,7 +99,12 @@ impl<'a> Native<'a> {
                 self.fill().await?;
             }
             match self.next(timer.as_mut(), signal.closing).await {
-                Event::Line(LineEvent::Frame(frame)) => self.frames(frame, signal.closing).await?,
+                Event::Line(LineEvent::Frame(frame)) => {
+                    self.frames(frame, signal.closing).await?;
+                    if self.line.is_paused() {
+                        timer.as_mut().reset(self.line.next_timer());
+                    }
+                }
                 Event::Line(LineEvent::Failed(error)) => return Err(Line::failed(self.state, &error).into()),
                 Event::Answer(answer) => self.answered(answer)?,
                 Event::Line(LineEvent::Drained) | Event::Signal => {}
@@ -189,7 +194,7 @@ impl<'a> Native<'a> {
             if let Some(payload) = self.line.payload(frame)? {
                 self.frame(payload).await?;
             }
-            if left == 0 || closing || !self.seat.has_room() {
+            if left == 0 || closing || !self.seat.has_room() || self.line.is_paused() {
                 break;
             }
             let read = poll_fn(|cx| Poll::Ready(self.line.poll_read(cx))).await;
@@ -234,6 +239,7 @@ impl<'a> Native<'a> {
                 Err(answer) => self.answered(answer)?,
             }
         };
+        self.line.uploaded(self.state, incoming.len(), bytes);
         let sent = self.seat.upload(self.state, incoming, bytes, permit).await;
         sent.map_err(|error| End::internal(&error))
     }

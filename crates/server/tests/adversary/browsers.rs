@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::raw::{ask, exchange, post, send};
 use crate::common::http::{PASSWORD, sign_up};
+use crate::common::raw::{ask, exchange, post, send};
 use crate::common::server::TestServer;
 
 const EVIL: &str = "https://evil.example";

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::raw::{Answer, post};
 use crate::common::http::{PASSWORD, make_space, sign_up};
+use crate::common::raw::{Answer, post};
 use crate::common::server::TestServer;
 
 /// Everything of an answer that does not change by itself.

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use super::raw::ask;
 use crate::common::http::sign_up;
+use crate::common::raw::ask;
 use crate::common::server::TestServer;
 use crate::common::socket::handshake;
 

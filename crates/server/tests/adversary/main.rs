@@ -7,6 +7,5 @@ mod common;
 mod browsers;
 mod enumeration;
 mod forgery;
-mod raw;
 mod requests;
 mod sessions;

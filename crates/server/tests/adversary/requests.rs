@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::raw::{ask, exchange, post, send};
 use crate::common::http::{PASSWORD, join, make_space, sign_up};
+use crate::common::raw::{ask, exchange, post, send};
 use crate::common::server::TestServer;
 
 /// Largest body of a request, in bytes; `MAX_BODY_BYTES` of the server.

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::raw::{Answer, ask, post, send};
 use crate::common::http::{PASSWORD, make_space, sign_up};
+use crate::common::raw::{Answer, ask, post, send};
 use crate::common::server::TestServer;
 use crate::common::socket::handshake;
 

@@ -9,6 +9,7 @@ pub mod edit;
 pub mod entry;
 pub mod http;
 pub mod json_client;
+pub mod raw;
 pub mod replica;
 pub mod server;
 pub mod socket;

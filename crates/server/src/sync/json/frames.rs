@@ -248,6 +248,7 @@ impl Json<'_> {
         let Some(at) = self.find(upload.space) else { return Ok(()) };
         let held = &mut self.subscriptions[at];
         held.awaited.push_back(Awaited::new(upload.id, &incoming));
+        self.line.uploaded(self.state, incoming.len(), bytes);
         let sent = held.seat.upload(self.state, incoming, bytes, permit).await;
         sent.map_err(|error| End::internal(&error))
     }

@@ -146,6 +146,9 @@ impl<'a> Json<'a> {
                     if let Some(payload) = self.line.payload(frame)? {
                         self.frame(payload).await?;
                     }
+                    if self.line.is_paused() {
+                        timer.as_mut().reset(self.line.next_timer());
+                    }
                 }
                 Event::Line(LineEvent::Failed(error)) => return Err(Line::failed(self.state, &error)),
                 Event::Answer(at, answer) => self.answered(at, answer)?,

@@ -5,34 +5,34 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 
-use crate::common::PATIENCE;
-use crate::common::server::TestServer;
+use super::PATIENCE;
+use super::server::TestServer;
 
 /// An answer with its headers, names in lower case.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
 }
 
 impl Answer {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or(Value::Null)
     }
 
     /// The code of a problem document.
-    pub(crate) fn code(&self) -> String {
+    pub fn code(&self) -> String {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 }
 
 /// Sends bytes on a connection of their own and reads until the server closes it.
 #[track_caller]
-pub(crate) fn exchange(server: &TestServer, bytes: &[u8]) -> String {
+pub fn exchange(server: &TestServer, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address()).expect("the server listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
     stream.write_all(bytes).expect("sent");
@@ -44,13 +44,7 @@ pub(crate) fn exchange(server: &TestServer, bytes: &[u8]) -> String {
 
 /// One request with these headers and this body.
 #[track_caller]
-pub(crate) fn send(
-    server: &TestServer,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-) -> Answer {
+pub fn send(server: &TestServer, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let mut bytes =
         format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n").into_bytes();
     for (name, value) in headers {
@@ -71,18 +65,12 @@ pub(crate) fn send(
 
 /// A body of JSON, sent with a token or without.
 #[track_caller]
-pub(crate) fn post(server: &TestServer, path: &str, token: Option<&str>, body: &Value) -> Answer {
+pub fn post(server: &TestServer, path: &str, token: Option<&str>, body: &Value) -> Answer {
     ask(server, "POST", path, token, body)
 }
 
 #[track_caller]
-pub(crate) fn ask(
-    server: &TestServer,
-    method: &str,
-    path: &str,
-    token: Option<&str>,
-    body: &Value,
-) -> Answer {
+pub fn ask(server: &TestServer, method: &str, path: &str, token: Option<&str>, body: &Value) -> Answer {
     let bearer = token.map(|token| format!("Bearer {token}"));
     let mut headers = vec![("content-type", "application/json")];
     headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
