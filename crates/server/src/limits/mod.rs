@@ -95,7 +95,7 @@ impl RateLimited {
     /// Whole seconds, at least one, after which it may be tried again.
     #[must_use]
     pub fn retry_after_s(&self) -> u32 {
-        let whole = self.after.as_secs() + u64::from(self.after.subsec_nanos() > 0);
+        let whole = self.after.as_secs().saturating_add(u64::from(self.after.subsec_nanos() > 0));
         u32::try_from(whole).unwrap_or(u32::MAX).max(1)
     }
 }
