@@ -61,6 +61,8 @@ pub struct SpaceHead {
     pub seq: Seq,
     /// The last arrival time that was given out, in microseconds since 1970.
     pub arrival_us: i64,
+    /// Bytes of all changes in its audit log, as they came.
+    pub bytes: u64,
 }
 
 macro_rules! hex_debug {

@@ -368,7 +368,7 @@ impl Server {
     ) -> Result<Report, StoreError> {
         let db = world.connection();
         db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        self.group.begin();
+        self.group.begin(db)?;
         let (mut results, mut changed): (Vec<Merged>, Vec<usize>) = (Vec::new(), Vec::new());
         for job in group {
             match job {

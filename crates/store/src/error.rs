@@ -35,6 +35,9 @@ pub enum StoreError {
     /// The space's counter of changes is used up.
     #[error("the space is full")]
     SpaceFull,
+    /// A space or its owner holds as much as they may: nothing of the upload was stored, and it may be sent again.
+    #[error("the quota of the space or of its owner is used up")]
+    QuotaExceeded,
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -8,6 +8,7 @@ pub mod directory;
 pub mod error;
 pub mod one_time;
 pub mod postgres;
+pub mod quotas;
 pub mod spaces;
 pub mod sqlite;
 mod stored;

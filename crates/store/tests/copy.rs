@@ -401,6 +401,7 @@ async fn every_table_is_copied() {
         "member",
         "invite",
         "remembered_view",
+        "quota",
         // Copied as what spaces hold; of these the refusals follow from the lines.
         "space_head",
         "writer",

@@ -1,4 +1,4 @@
-//! The PostgreSQL backend: the conformance suite of the directory, by one instance and by two at once.
+//! The PostgreSQL backend: the conformance suites of the directory and of quotas, by one instance and by two at once.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ async fn postgres_passes_the_conformance_suite_of_the_directory() {
     let database = Database::create();
     let store = open(&database.url(), &Arc::new(RecordingSink::default())).await.expect("it opens");
     conformance::directory(Arc::new(store.clone())).await;
+    conformance::quotas(&store).await;
     store.close().await;
 }
 

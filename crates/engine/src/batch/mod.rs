@@ -150,6 +150,7 @@ impl<'a> Batch<'a> {
                 Incoming::Refused(refused) => self.refused(refused, arrival),
             }
         }
+        self.effects.head.bytes += self.effects.log.iter().map(|record| record.raw.len() as u64).sum::<u64>();
         let rows = self.rows.into_values().filter(|slot| slot.dirty);
         self.effects.rows =
             rows.filter_map(|slot| Some(RowWrite { stored_at: slot.stored_at, row: slot.row? })).collect();

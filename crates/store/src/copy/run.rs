@@ -137,13 +137,15 @@ async fn copy_space(
 ) -> Result<(), CopyError> {
     let head = source.space_head(space).await.map_err(CopyError::Source)?;
     // The head that an earlier copy left says up to where it has come with the lines.
-    let mut after = target.space_head(space).await.map_err(CopyError::Target)?.seq;
+    let reached = target.space_head(space).await.map_err(CopyError::Target)?;
+    let (mut after, mut bytes) = (reached.seq, reached.bytes);
     let mut origins: HashMap<WriterId, Option<Arc<Origin>>> = HashMap::new();
     loop {
         let lines = source.lines(space, after, PAGE).await.map_err(CopyError::Source)?;
         let Some(last) = lines.last() else { break };
+        bytes += lines.iter().map(|line| line.record.raw.len() as u64).sum::<u64>();
         let (count, end) =
-            (lines.len(), SpaceHead { seq: last.record.seq, arrival_us: last.record.arrived_us });
+            (lines.len(), SpaceHead { seq: last.record.seq, arrival_us: last.record.arrived_us, bytes });
         let mut known = Vec::new();
         for line in &lines {
             let origin = match origins.entry(line.writer) {
@@ -160,6 +162,7 @@ async fn copy_space(
         (after, report.lines) = (end.seq, report.lines + count as u64);
         progress.records(count as u64);
     }
+    let head = SpaceHead { bytes, ..head };
     let mut after = 0;
     loop {
         let (rows, more) = source.rows(space, after, PAGE, PAGE_BYTES).await.map_err(CopyError::Source)?;

@@ -79,6 +79,8 @@ pub const SECTIONS: &[Section] = {
             columns: &[Id, Id, Text, Text, Bytes, Integer, Integer, Id, Integer, Integer],
             key: 1,
         },
+        // id, subject, bytes, changes, spaces
+        Section { name: "quota", columns: &[Id, Text, Integer, Integer, Integer], key: 2 },
         // space, user, id, definition, turn, until_seq
         Section { name: "remembered_view", columns: &[Id, Id, Integer, Text, Integer, Integer], key: 3 },
     ]

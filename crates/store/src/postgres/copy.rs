@@ -64,6 +64,7 @@ fn columns(section: &Section) -> Result<&'static [&'static str], PgError> {
             "created_us",
             "expires_us",
         ],
+        "quota" => &["id", "subject", "bytes", "changes", "spaces"],
         "remembered_view" => &["space_id", "user_id", "id", "definition", "turn", "until_seq"],
         name => return Err(StoreError::Database(format!("no way to copy {name}")).into()),
     })
@@ -131,6 +132,7 @@ async fn records(
     );
     let lowest = |kind: &Kind| match kind {
         Kind::Integer => Value::Integer(i64::MIN),
+        Kind::Text => Value::Text(String::new()),
         _ => Value::Id([0; 16]),
     };
     let mut values: Vec<Value> = match after {

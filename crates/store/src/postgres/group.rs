@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::error::PgError;
 use super::overlay::{Overlay, Overlays};
 use super::queue::Job;
+use super::quotas::{self, Configured, Keeper};
 use super::spaces::{self, Loads, Wanted};
 use super::transaction::{Connection, commit};
 use super::values::{corrupt, id, space, uuid};
@@ -36,6 +37,7 @@ struct Statements {
     lock: Statement,
     version: Statement,
     access: Statement,
+    held: Statement,
     loads: Loads,
     inserts: Inserts,
 }
@@ -44,12 +46,20 @@ impl Statements {
     async fn prepare(connection: &Connection) -> Result<Self, PgError> {
         Ok(Self {
             lock: connection.prepare_cached(spaces::LOCK).await?,
-            version: connection.prepare_cached(spaces::VERSION).await?,
+            version: connection.prepare_cached(quotas::VERSION).await?,
             access: connection.prepare_cached(spaces::ACCESS).await?,
+            held: connection.prepare_cached(quotas::HELD).await?,
             loads: Loads::prepare(connection).await?,
             inserts: Inserts::prepare(connection).await?,
         })
     }
+}
+
+/// What holds for all uploads.
+#[derive(Clone, Copy)]
+pub(super) struct Settings<'a> {
+    pub(super) max_skew_us: i64,
+    pub(super) quotas: &'a Configured,
 }
 
 /// Stores uploads in one transaction. Fails as a whole; an upload that may not be stored has an error of its own.
@@ -57,7 +67,7 @@ pub(super) async fn store(
     connection: &Connection,
     jobs: &[Job],
     known_writers: &KnownWriters,
-    max_skew_us: i64,
+    Settings { max_skew_us, quotas }: Settings<'_>,
     now_us: impl Fn() -> i64,
 ) -> Result<Stored, PgError> {
     let statements = Statements::prepare(connection).await?;
@@ -77,15 +87,29 @@ pub(super) async fn store(
 
     // One round trip. Each statement begins once those before it have ended, and sees what was committed until then: what is
     // read here is read under the locks.
-    let (_, heads, version, access, loaded) = tokio::try_join!(
+    let asks_quotas = quotas.is_on();
+    let (_, heads, version, access, held, loaded) = tokio::try_join!(
         async { Ok::<_, PgError>(connection.batch_execute("BEGIN").await?) },
         async { Ok(connection.query(&statements.lock, &[&locked]).await?) },
         async { Ok(connection.query(&statements.version, &[]).await?) },
         async { Ok(connection.query(&statements.access, &[&ask_spaces, &ask_users]).await?) },
+        async {
+            if !asks_quotas {
+                return Ok(Keeper::default());
+            }
+            Keeper::read(connection, &statements.held, &locked, quotas).await
+        },
         wanted.load(connection, &statements.loads),
     )?;
     loaded.put(&mut overlays)?;
-    let version = version.first().map_or(Ok(0), |row| row.try_get(0))?;
+    let (version, any_set) =
+        version.first().map_or(Ok((0, false)), |row| Ok::<_, PgError>((row.try_get(0)?, row.try_get(1)?)))?;
+    quotas.seen(any_set);
+    let mut keeper = match asks_quotas == quotas.is_on() {
+        true => held,
+        // The first quota of all was set just now.
+        false => Keeper::read(connection, &statements.held, &locked, quotas).await?,
+    };
     let mut present = HashSet::new();
     for row in &heads {
         let (id, head) = spaces::read_head(row)?;
@@ -112,6 +136,10 @@ pub(super) async fn store(
             results.push(Err(StoreError::SpaceFull));
             continue;
         };
+        if let Err(error) = keeper.grow(id, overlay.head, effects.head) {
+            results.push(Err(error));
+            continue;
+        }
         let states: Vec<Bytes> = effects.rows.iter().map(|write| encoded(&write.row)).collect();
         overlay.apply(&effects, &states);
         writes.add(&job.upload, &effects, states, known_writers);

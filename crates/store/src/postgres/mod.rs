@@ -15,6 +15,7 @@ mod one_time;
 mod overlay;
 mod pages;
 mod queue;
+mod quotas;
 mod schema;
 mod space_store;
 mod spaces;
@@ -33,6 +34,7 @@ use lattice_engine::{MintKey, Rules};
 use tokio::task::JoinHandle;
 
 use crate::StoreError;
+use crate::quotas::Quotas;
 use crate::spaces::CommitSink;
 use crate::time::{Clock, Random};
 
@@ -59,6 +61,8 @@ pub struct PostgresOptions {
     pub max_start_wait: Duration,
     /// Certificate authorities of the database, as a PEM file; the system's when none is given.
     pub tls_ca: Option<PathBuf>,
+    /// How much spaces and their owners may hold.
+    pub quotas: Quotas,
     /// It is opened to be copied from or to: no server may use it meanwhile, and it may be unfinished.
     pub for_copy: bool,
 }
@@ -73,6 +77,7 @@ impl Default for PostgresOptions {
             max_group_spaces: 64,
             max_start_wait: Duration::from_secs(60),
             tls_ca: None,
+            quotas: Quotas::default(),
             for_copy: false,
         }
     }
@@ -171,12 +176,14 @@ impl PostgresStore {
         let identity = schema::prepare(&pool, &shown, options.for_copy, &*random).await?;
         let version = Arc::new(Version::default());
         let queue = Arc::new(Queue::new(options.max_group_spaces));
+        let quotas = Arc::new(quotas::Configured::new(options.quotas));
         let writer_pool = target.pool(options.writers, options.for_copy)?;
         let writers = (0..options.writers.max(1)).map(|_| {
             let worker = worker::Worker {
                 queue: Arc::clone(&queue),
                 pool: writer_pool.clone(),
                 max_skew_us: options.max_skew_us,
+                quotas: Arc::clone(&quotas),
                 sink: Arc::clone(&sink),
                 clock: Arc::clone(&clock),
                 random: Arc::clone(&random),

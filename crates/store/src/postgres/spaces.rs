@@ -15,7 +15,7 @@ use crate::stored::keys::{key_bytes, key_from_bytes};
 
 /// `$1` spaces. Always in the same order, so that no two transactions wait for one another.
 pub(super) const LOCK: &str =
-    "SELECT space_id, head, arrival_us FROM space_head WHERE space_id = ANY($1::uuid[])
+    "SELECT space_id, head, arrival_us, bytes FROM space_head WHERE space_id = ANY($1::uuid[])
      ORDER BY space_id FOR UPDATE";
 pub(super) const VERSION: &str = "SELECT n FROM access_version";
 /// `$1` spaces, `$2` users: what each may do in each.
@@ -45,7 +45,7 @@ pub(super) async fn version(connection: &Connection) -> Result<i64, PgError> {
 
 /// The counters of a space; `None` when it was erased.
 pub(super) async fn head(connection: &Connection, space: SpaceId) -> Result<Option<SpaceHead>, PgError> {
-    let sql = "SELECT space_id, head, arrival_us FROM space_head WHERE space_id = $1";
+    let sql = "SELECT space_id, head, arrival_us, bytes FROM space_head WHERE space_id = $1";
     let row = query_opt(connection, sql, &[&uuid(space.0)]).await?;
     row.map(|row| read_head(&row).map(|(_, head)| head)).transpose()
 }
@@ -63,7 +63,8 @@ pub(super) async fn heads(
 
 /// Reads a row of [`LOCK`].
 pub(super) fn read_head(row: &Row) -> Result<(SpaceId, SpaceHead), PgError> {
-    Ok((space(row, 0)?, SpaceHead { seq: seq(row, 1)?, arrival_us: row.try_get(2)? }))
+    let bytes = row.try_get::<_, i64>(3)?.cast_unsigned();
+    Ok((space(row, 0)?, SpaceHead { seq: seq(row, 1)?, arrival_us: row.try_get(2)?, bytes }))
 }
 
 /// Statements that load what uploads need, prepared on one connection.

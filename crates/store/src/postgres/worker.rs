@@ -11,6 +11,7 @@ use super::Version;
 use super::error::PgError;
 use super::group::{self, KnownWriters, Stored};
 use super::queue::{Job, Queue};
+use super::quotas::Configured;
 use super::transaction::{Held, Pauses, limited};
 use crate::StoreError;
 use crate::spaces::{CommitSink, Committed};
@@ -27,6 +28,7 @@ pub(super) struct Worker {
     pub(super) queue: Arc<Queue>,
     pub(super) pool: Pool,
     pub(super) max_skew_us: i64,
+    pub(super) quotas: Arc<Configured>,
     pub(super) sink: Arc<dyn CommitSink>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
@@ -84,8 +86,8 @@ impl Worker {
     async fn store_once(&self, jobs: &[Job], known_writers: &KnownWriters) -> Result<Stored, PgError> {
         let held = Held::get(&self.pool).await?;
         let now_us = || self.clock.now_us();
-        let stored =
-            limited(group::store(held.connection()?, jobs, known_writers, self.max_skew_us, now_us)).await?;
+        let settings = group::Settings { max_skew_us: self.max_skew_us, quotas: &self.quotas };
+        let stored = limited(group::store(held.connection()?, jobs, known_writers, settings, now_us)).await?;
         held.give_back();
         Ok(stored)
     }

@@ -15,8 +15,9 @@ use crate::spaces::{Origin, Upload};
 use crate::stored::keys::key_bytes;
 use crate::stored::verdict;
 
-const HEAD: &str = "UPDATE space_head h SET head = u.head, arrival_us = u.arrival_us
-     FROM unnest($1::uuid[], $2::int8[], $3::int8[]) AS u (space_id, head, arrival_us) WHERE h.space_id = u.space_id";
+const HEAD: &str = "UPDATE space_head h SET head = u.head, arrival_us = u.arrival_us, bytes = u.bytes
+     FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[]) AS u (space_id, head, arrival_us, bytes)
+     WHERE h.space_id = u.space_id";
 const WRITER: &str = "INSERT INTO writer (space_id, id, user_id, session_id, address, user_agent, opened_us)
      SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::int8[])
      ON CONFLICT DO NOTHING";
@@ -58,7 +59,7 @@ impl Inserts {
 /// Everything that a group writes. A row or pair that several of its uploads write is written once, as the last left it.
 #[derive(Default)]
 pub(super) struct Writes {
-    heads: (Vec<Uuid>, Vec<i64>, Vec<i64>),
+    heads: (Vec<Uuid>, Vec<i64>, Vec<i64>, Vec<i64>),
     writers: Writers,
     entries: Entries,
     refusals: Refusals,
@@ -186,6 +187,7 @@ impl Writes {
             self.heads.0.push(uuid(space.0));
             self.heads.1.push(head.seq.cast_signed());
             self.heads.2.push(head.arrival_us);
+            self.heads.3.push(head.bytes.cast_signed());
         }
     }
 
@@ -212,7 +214,13 @@ impl Writes {
         let states: Vec<&[u8]> = rows.4.iter().map(|state| &**state).collect();
         tokio::try_join!(
             async {
-                write(connection, &inserts.head, heads.0.is_empty(), &[&heads.0, &heads.1, &heads.2]).await
+                write(
+                    connection,
+                    &inserts.head,
+                    heads.0.is_empty(),
+                    &[&heads.0, &heads.1, &heads.2, &heads.3],
+                )
+                .await
             },
             async {
                 write(

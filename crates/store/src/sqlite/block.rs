@@ -59,7 +59,7 @@ pub(super) struct Block {
     pub(super) space: u32,
     /// The sender.
     pub(super) writer: WriterId,
-    /// The space's counters after the upload.
+    /// The space's counters after the upload, but for its bytes.
     pub(super) head: SpaceHead,
     /// Lines of the audit log.
     pub(super) records: Vec<LogRecord>,
@@ -208,6 +208,8 @@ impl Block {
         let head = SpaceHead {
             seq: u64::from_le_bytes(reader.array()?),
             arrival_us: i64::from_le_bytes(reader.array()?),
+            // They follow from the records before.
+            bytes: 0,
         };
         let mut block =
             Self { space, writer, head, records: Vec::new(), rows: Vec::new(), pairs: Vec::new() };

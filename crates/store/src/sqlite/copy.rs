@@ -65,6 +65,11 @@ fn statements(section: &Section) -> Result<Statements, StoreError> {
             "INSERT INTO invite (id, space, role, email, token_hash, uses, max_uses, created_by, created_us, expires_us)
              VALUES (?1, (SELECT no FROM space WHERE id = ?2), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         ),
+        "quota" => (
+            "SELECT id, subject, bytes, changes, spaces FROM quota
+             WHERE (id, subject) > (?1, ?2) ORDER BY id, subject LIMIT ?3",
+            "INSERT INTO quota (id, subject, bytes, changes, spaces) VALUES (?1, ?2, ?3, ?4, ?5)",
+        ),
         "remembered_view" => (
             "SELECT s.id, v.user, v.id, v.definition, v.turn, v.until_seq
              FROM remembered_view v JOIN space s ON s.no = v.space
@@ -111,6 +116,7 @@ fn records(
 ) -> Result<Vec<Record>, StoreError> {
     let lowest = |kind: &Kind| match kind {
         Kind::Integer => Value::Integer(i64::MIN),
+        Kind::Text => Value::Text(String::new()),
         _ => Value::Bytes(Vec::new()),
     };
     let mut values: Vec<Value> = match after {

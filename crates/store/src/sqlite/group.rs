@@ -7,12 +7,14 @@ use lattice_engine::mutation::Mutation;
 use lattice_engine::{Batch, Context, Effects, RowWrite, SpaceHead, Verdict, WriterId};
 use rusqlite::Connection;
 
+use super::quotas::Keeper;
 use super::recent::{BlockNo, Recent, RecentLimits, View};
 use super::settle::Settler;
 use super::{directory, log, spaces};
 use crate::StoreError;
 use crate::copy::Part;
 use crate::directory::AccessRecord;
+use crate::quotas::Quotas;
 use crate::spaces::Upload;
 
 /// Spaces whose counters are kept in memory between commits.
@@ -53,6 +55,7 @@ pub struct Group {
     known_writers: HashSet<[u8; 16]>,
     /// What users may do in spaces, as of the last write that was no upload.
     access: HashMap<(u32, [u8; 16]), Arc<AccessRecord>>,
+    quotas: Keeper,
     max_skew_us: i64,
     recent: Arc<Recent>,
     settler: Settler,
@@ -80,6 +83,7 @@ impl Group {
             heads: Heads::default(),
             known_writers: HashSet::new(),
             access: HashMap::new(),
+            quotas: Keeper::default(),
             max_skew_us,
             recent: Arc::new(recent),
             settler: Settler::default(),
@@ -87,6 +91,12 @@ impl Group {
             last_block,
             items_before: 0,
         })
+    }
+
+    /// The same, with quotas.
+    #[must_use]
+    pub fn with_quotas(self, quotas: Quotas) -> Self {
+        Self { quotas: Keeper::new(quotas), ..self }
     }
 
     /// What is committed and not settled yet.
@@ -114,6 +124,7 @@ impl Group {
         if !Mutation::CachedAccess.is_active() {
             self.access.clear();
         }
+        self.quotas.forget();
         let recent = self.recent.staged();
         directory::views::fill_in_heads(connection, |space| {
             self.heads.get(connection, &recent, space).map(|head| head.seq)
@@ -155,7 +166,10 @@ impl Group {
     }
 
     /// A transaction has begun.
-    pub fn begin(&mut self) {
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn begin(&mut self, connection: &Connection) -> Result<(), StoreError> {
         self.heads.changed.clear();
         self.items_before = self.recent.current_items();
         if self.heads.committed.len() > MAX_CACHED_HEADS {
@@ -170,13 +184,14 @@ impl Group {
         if self.access.len() > MAX_CACHED_ACCESS {
             self.access.clear();
         }
+        self.quotas.begin(connection)
     }
 
     /// Applies one upload, under its own savepoint where that takes several statements: when it fails, nothing of it is
     /// left and the group goes on.
     ///
     /// # Errors
-    /// What the database says, that the space is full, or [`StoreError::NoAccess`].
+    /// What the database says, that the space is full, [`StoreError::NoAccess`] or [`StoreError::QuotaExceeded`].
     pub fn upload(
         &mut self,
         connection: &Connection,
@@ -184,7 +199,10 @@ impl Group {
         now_us: i64,
     ) -> Result<Effects, StoreError> {
         let (no, writer) = (upload.space.no, upload.origin.writer);
-        let effects = self.merge(connection, upload, now_us)?;
+        let (before, effects) = self.merge(connection, upload, now_us)?;
+        let Self { quotas, heads, recent, .. } = self;
+        let recent = recent.staged();
+        quotas.check(connection, no, (before, effects.head), |no| heads.get(connection, &recent, no))?;
         let addition = log::Addition::new(no, writer, &effects);
         let refuses = effects.log.iter().any(|record| matches!(record.verdict, Verdict::Rejected(_)));
         let is_known = self.known_writers.contains(&writer.0);
@@ -205,6 +223,7 @@ impl Group {
             Ok(appended) => {
                 self.known_writers.insert(writer.0);
                 self.heads.changed.insert(no, effects.head);
+                self.quotas.grown(no, before, effects.head);
                 self.last_block = appended;
                 Ok(effects)
             }
@@ -247,7 +266,11 @@ impl Group {
             let Some(last) = lines.last() else { continue };
             let effects = Effects {
                 before: before.seq,
-                head: SpaceHead { seq: last.record.seq, arrival_us: last.record.arrived_us },
+                head: SpaceHead {
+                    seq: last.record.seq,
+                    arrival_us: last.record.arrived_us,
+                    bytes: before.bytes + lines.iter().map(|line| line.record.raw.len() as u64).sum::<u64>(),
+                },
                 log: lines.iter().map(|line| line.record.clone()).collect(),
                 ..Effects::default()
             };
@@ -288,7 +311,7 @@ impl Group {
         connection: &Connection,
         upload: &mut Upload,
         now_us: i64,
-    ) -> Result<Effects, StoreError> {
+    ) -> Result<(SpaceHead, Effects), StoreError> {
         let no = upload.space.no;
         let record = self.access(connection, no, upload.origin.user)?;
         let recent = self.recent.staged();
@@ -310,7 +333,8 @@ impl Group {
             }
             spaces::supply(settled.then_some(connection), &recent, no, &needs, &mut batch)?;
         }
-        batch.finish(before, &record.of(upload.origin.user), now_us).map_err(|_| StoreError::SpaceFull)
+        let effects = batch.finish(before, &record.of(upload.origin.user), now_us);
+        Ok((before, effects.map_err(|_| StoreError::SpaceFull)?))
     }
 
     /// Settles some of what earlier groups brought; the last thing before the commit.
@@ -333,6 +357,7 @@ impl Group {
             self.heads = Heads::default();
             self.known_writers.clear();
             self.access.clear();
+            self.quotas.forget();
             self.last_block = self.committed_block;
             self.recent.take_back(self.committed_block + 1);
         }

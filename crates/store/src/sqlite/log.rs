@@ -1,12 +1,15 @@
 //! The log of blocks: appended to by uploads, read when the database is opened and by the audit.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use bytes::Bytes;
-use lattice_engine::{Effects, Receipt, Row, RowRef, Seq, Verdict, WriterId};
+use lattice_engine::{Effects, Receipt, Row, RowRef, Seq, SpaceHead, Verdict, WriterId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::block::{self, Block, Part, StoredRow};
 use super::recent::{BlockNo, Recent, RecentLimits};
-use super::spaces::corrupt;
+use super::spaces::{corrupt, settled_head};
 use crate::StoreError;
 
 /// Up to which block everything is settled. As the first read of a transaction it begins the snapshot.
@@ -106,12 +109,18 @@ pub(super) fn reload(connection: &Connection, limits: RecentLimits) -> Result<Re
     let mut statement =
         connection.prepare_cached("SELECT no, content FROM block WHERE no > ?1 ORDER BY no")?;
     let mut found = statement.query([settled])?;
+    let mut counted: HashMap<u32, SpaceHead> = HashMap::new();
     while let Some(row) = found.next()? {
         let no: BlockNo = row.get(0)?;
         let content = Bytes::from(row.get::<_, Vec<u8>>(1)?);
         let block = Block::decode(&content).ok_or_else(|| corrupt("block", "content", no))?;
         recent.mark_reloaded();
-        restage(&recent, no, &block).ok_or_else(|| corrupt("block", "content", no))?;
+        let counted = match counted.entry(block.space) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(place) => place.insert(settled_head(connection, block.space)?),
+        };
+        count(counted, &block);
+        restage(&recent, no, &block, counted.bytes).ok_or_else(|| corrupt("block", "content", no))?;
         recent.publish(no, false);
     }
     // What comes now was never settled in part.
@@ -119,7 +128,18 @@ pub(super) fn reload(connection: &Connection, limits: RecentLimits) -> Result<Re
     Ok(recent)
 }
 
-fn restage(recent: &Recent, no: BlockNo, block: &Block) -> Option<()> {
+/// Counts the bytes of those of a block's records that are not counted yet: what settled of a generation may be ahead of what
+/// says that all of it is.
+pub(super) fn count(counted: &mut SpaceHead, block: &Block) {
+    for record in &block.records {
+        if record.seq > counted.seq {
+            counted.seq = record.seq;
+            counted.bytes += record.raw.len() as u64;
+        }
+    }
+}
+
+fn restage(recent: &Recent, no: BlockNo, block: &Block, bytes: u64) -> Option<()> {
     let rows = block.rows.iter().map(|StoredRow { stored_at, state }| {
         // A slice would keep the whole block in memory.
         let state = Bytes::copy_from_slice(state);
@@ -127,7 +147,7 @@ fn restage(recent: &Recent, no: BlockNo, block: &Block) -> Option<()> {
     });
     let rows: Vec<(Option<Seq>, RowRef, Seq, Bytes)> = rows.collect::<Option<_>>()?;
     recent.stage(block.space, 0, no, |staging| {
-        staging.head(block.head);
+        staging.head(SpaceHead { bytes, ..block.head });
         for record in &block.records {
             let refused = matches!(record.verdict, Verdict::Rejected(_));
             staging.receipt(record.id, Receipt { seq: record.seq, refused });

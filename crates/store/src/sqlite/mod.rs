@@ -11,6 +11,7 @@ mod log;
 mod one_time;
 mod open;
 mod page;
+mod quotas;
 mod readers;
 mod recent;
 mod settle;
@@ -33,11 +34,13 @@ use rusqlite::{Connection, Transaction};
 use tokio::sync::mpsc;
 
 use crate::StoreError;
+use crate::quotas::Quotas;
 use crate::spaces::CommitSink;
 use crate::time::{Clock, Random};
 
 pub use group::Group;
 pub use open::{Identity, OpenError, open_connection, prepare};
+pub use quotas::QuotaFile;
 pub use recent::{RecentLimits, View};
 
 use readers::Readers;
@@ -54,6 +57,8 @@ pub struct SqliteOptions {
     pub new_space_rules: Rules,
     /// How much is kept in memory before it is settled.
     pub recent: RecentLimits,
+    /// How much spaces and their owners may hold.
+    pub quotas: Quotas,
     /// It is opened to be copied to, and may be unfinished.
     pub for_copy: bool,
 }
@@ -65,6 +70,7 @@ impl Default for SqliteOptions {
             readers: 4,
             new_space_rules: Rules::default(),
             recent: RecentLimits::default(),
+            quotas: Quotas::default(),
             for_copy: false,
         }
     }
@@ -111,7 +117,11 @@ impl SqliteStore {
         if !options.for_copy && copy::is_unfinished(&connection)? {
             return Err(OpenError::Unfinished(path.display().to_string()));
         }
+        quotas::count_once(&mut connection)?;
         let group = Group::open(&connection, options.max_skew_us, options.recent)?;
+        // What a copy brings was admitted before.
+        let quotas = if options.for_copy { Quotas::default() } else { options.quotas };
+        let group = group.with_quotas(quotas);
         let readers = Readers::open(path, options.readers.max(1), Arc::clone(group.recent()))?;
         let (jobs, waiting) = mpsc::channel(MAX_WAITING_JOBS);
         let thread = writer::spawn(connection, path, group, sink, Arc::clone(&clock), waiting)?;

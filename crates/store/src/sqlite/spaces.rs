@@ -35,17 +35,19 @@ pub fn head(connection: &Connection, recent: &View, space: u32) -> Result<SpaceH
 
 /// The counters of a space as far as it is settled.
 pub(super) fn settled_head(connection: &Connection, space: u32) -> Result<SpaceHead, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT head, arrival_us FROM space WHERE no = ?1")?;
-    let (seq, arrival_us): (i64, i64) = statement.query_row([space], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut statement =
+        connection.prepare_cached("SELECT head, arrival_us, bytes FROM space WHERE no = ?1")?;
+    let (seq, arrival_us, bytes): (i64, i64, i64) =
+        statement.query_row([space], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let seq = u64::try_from(seq).map_err(|_| corrupt("space", "head", space))?;
-    Ok(SpaceHead { seq, arrival_us })
+    Ok(SpaceHead { seq, arrival_us, bytes: u64::try_from(bytes).unwrap_or(0) })
 }
 
 /// Stores the counters of a space.
 pub(crate) fn set_head(connection: &Connection, space: u32, head: SpaceHead) -> Result<(), StoreError> {
     let mut statement =
-        connection.prepare_cached("UPDATE space SET head = ?2, arrival_us = ?3 WHERE no = ?1")?;
-    statement.execute(params![space, head.seq as i64, head.arrival_us])?;
+        connection.prepare_cached("UPDATE space SET head = ?2, arrival_us = ?3, bytes = ?4 WHERE no = ?1")?;
+    statement.execute(params![space, head.seq as i64, head.arrival_us, head.bytes.cast_signed()])?;
     Ok(())
 }
 

@@ -89,7 +89,7 @@ fn run_group(
     now_us: i64,
 ) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    group.begin();
+    group.begin(&transaction)?;
     for job in jobs {
         job.run(&transaction, group, now_us);
     }
@@ -119,9 +119,9 @@ impl Job for UploadJob {
 
     fn run(&mut self, transaction: &Transaction<'_>, group: &mut Group, now_us: i64) {
         self.result = group.upload(transaction, &mut self.upload, now_us);
-        // Losing access is nobody's failure; the sender is told.
+        // Losing access is nobody's failure, nor is a quota; the sender is told.
         if let Err(error) = &self.result
-            && *error != StoreError::NoAccess
+            && !matches!(error, StoreError::NoAccess | StoreError::QuotaExceeded)
         {
             tracing::error!(%error, space = ?self.upload.space.id, "an upload failed; nothing of it was stored");
         }

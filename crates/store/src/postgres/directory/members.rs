@@ -10,6 +10,7 @@ use crate::accounts::UserId;
 use crate::directory::{Answer, Denied, Member, Page, SpaceKind};
 use crate::postgres::access;
 use crate::postgres::error::PgError;
+use crate::postgres::quotas;
 use crate::postgres::transaction::{Connection, execute, query, query_opt};
 use crate::postgres::values::{id, uuid};
 
@@ -187,6 +188,7 @@ pub(super) async fn transfer(
     // An account that is gone by now was a member's no longer, which is found under the space's lock.
     access::user_is_counted(connection, to).await?;
     let space = granted!(locked_with_member(connection, actor, space, to).await?);
+    let max_owned = quotas::max_owned(connection, to, max_owned).await?;
     if owned_by(connection, to, max_owned).await? >= max_owned {
         return Ok(Err(Denied::TooManySpaces));
     }

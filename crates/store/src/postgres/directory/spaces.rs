@@ -10,6 +10,7 @@ use crate::accounts::UserId;
 use crate::directory::{Answer, Denied, NewSpace, SchemaRule, SpaceChange, SpaceEntry, SpaceKind};
 use crate::postgres::access;
 use crate::postgres::error::PgError;
+use crate::postgres::quotas;
 use crate::postgres::transaction::{Connection, execute, query_opt};
 use crate::postgres::values::uuid;
 
@@ -41,7 +42,8 @@ pub(super) async fn create(
     if !access::user_is_counted(connection, new.owner).await? {
         return Ok(Err(Denied::NoUser));
     }
-    if owned_by(connection, new.owner, new.max_owned).await? >= new.max_owned {
+    let max_owned = quotas::max_owned(connection, new.owner, new.max_owned).await?;
+    if owned_by(connection, new.owner, max_owned).await? >= max_owned {
         return Ok(Err(Denied::TooManySpaces));
     }
     let (space, owner) = (uuid(id.0), uuid(new.owner.0));
@@ -100,6 +102,7 @@ pub(super) async fn delete(
     granted!(locked(connection, actor, space, owned_with_members).await?);
     let sql = "UPDATE space SET deleted_us = $2 WHERE space_id = $1 AND deleted_us IS NULL";
     execute(connection, sql, &[&uuid(space.0), &now_us]).await?;
+    quotas::forget_space(connection, space).await?;
     Ok(Ok(()))
 }
 

@@ -9,6 +9,7 @@ use crate::postgres::access;
 use crate::postgres::accounts::sessions;
 use crate::postgres::error::PgError;
 use crate::postgres::one_time;
+use crate::postgres::quotas;
 use crate::postgres::transaction::{Connection, execute, query, query_opt};
 use crate::postgres::values::{space, uuid};
 
@@ -94,6 +95,7 @@ pub(in super::super) async fn delete(
     execute(connection, sql, &[&id, &locked]).await?;
     let sql = "DELETE FROM remembered_view WHERE user_id = $1 AND space_id = ANY($2::uuid[])";
     execute(connection, sql, &[&id, &locked]).await?;
+    quotas::forget(connection, user, &locked).await?;
     sessions::delete_of_user(connection, user).await?;
     one_time::delete_of_user(connection, user).await?;
     execute(connection, "DELETE FROM users WHERE id = $1", &[&id]).await?;

@@ -9,6 +9,7 @@ use super::views;
 use crate::StoreError;
 use crate::accounts::UserId;
 use crate::directory::{Answer, Denied, Member, Page, SpaceKind};
+use crate::sqlite::quotas;
 
 /// `?1` the space, `?2` the user before, `?3` the limit.
 pub(super) const LIST: &str = "SELECT m.user, m.role, m.since_us, u.email, u.full_name
@@ -160,6 +161,7 @@ pub fn transfer(
         Err(denied) => return Ok(Err(denied)),
         Ok(no) => no,
     };
+    let max_owned = quotas::max_owned(connection, to, max_owned)?;
     if owned_by(connection, to, max_owned)? >= max_owned {
         return Ok(Err(Denied::TooManySpaces));
     }

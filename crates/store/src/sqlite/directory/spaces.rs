@@ -9,6 +9,7 @@ use crate::StoreError;
 use crate::accounts::UserId;
 use crate::directory::{Answer, Denied, NewSpace, SchemaRule, SpaceChange, SpaceEntry, SpaceKind};
 use crate::sqlite::keys::MAX_SPACE_NO;
+use crate::sqlite::quotas;
 
 /// A space as a user sees it.
 pub(super) fn entry(
@@ -32,7 +33,8 @@ pub fn create(
     if !users::exists(connection, new.owner)? {
         return Ok(Err(Denied::NoUser));
     }
-    if owned_by(connection, new.owner, new.max_owned)? >= new.max_owned {
+    let max_owned = quotas::max_owned(connection, new.owner, new.max_owned)?;
+    if owned_by(connection, new.owner, max_owned)? >= max_owned {
         return Ok(Err(Denied::TooManySpaces));
     }
     let sql = "INSERT INTO space (id, kind, owner, rules, name, created_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -96,6 +98,7 @@ pub(super) fn delete(
     let sql = "UPDATE space SET deleted_us = ?2, purge_after = (SELECT ifnull(max(no), 0) FROM block)
                WHERE no = ?1 AND deleted_us IS NULL";
     connection.prepare_cached(sql)?.execute(params![seen.no, now_us])?;
+    quotas::forget_space(connection, space)?;
     Ok(Ok(()))
 }
 

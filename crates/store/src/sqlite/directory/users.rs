@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::StoreError;
 use crate::accounts::UserId;
 use crate::directory::{Answer, Denied};
-use crate::sqlite::accounts;
+use crate::sqlite::{accounts, quotas};
 
 /// The e-mail address of a user.
 pub(super) fn email_of(connection: &Connection, user: UserId) -> Result<Option<String>, StoreError> {
@@ -64,6 +64,7 @@ pub(in super::super) fn forget(
                    SELECT no FROM space WHERE owner = ?1 AND kind = 'private'
                    UNION ALL SELECT space FROM member WHERE user = ?1 AND role = 'owner')";
     connection.prepare_cached(sql)?.execute(params![user.0, now_us])?;
+    quotas::forget_user(connection, user)?;
     let sql = "DELETE FROM invite WHERE email = (SELECT email FROM users WHERE id = ?1)";
     connection.prepare_cached(sql)?.execute([user.0])?;
     connection.prepare_cached("DELETE FROM member WHERE user = ?1")?.execute([user.0])?;
