@@ -82,6 +82,8 @@ codes! {
     SessionRevoked = "session_revoked",
     /// The space's counter of changes is used up.
     SpaceFull = "space_full",
+    /// The space or its owner holds as much as they may; nothing of the upload was stored.
+    QuotaExceeded = "quota_exceeded",
     /// The policy does not let the sender's role do this.
     Forbidden = "forbidden",
     /// The policy permits this only on rows that the sender created.

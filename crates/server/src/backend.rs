@@ -1,4 +1,4 @@
-//! Which database the server uses. Backends are named here and in `commands/copy.rs` only.
+//! Which database the server uses. Backends are named here, in `commands/copy.rs` and in `commands/quota.rs` only.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,9 +69,11 @@ impl Backend {
     ) -> Result<Self, StartError> {
         let max_skew_us = i64::from(config.max_skew_seconds) * 1_000_000;
         let new_space_rules = config.rules();
+        let quotas = config.quotas.quotas();
         match config.database()? {
             Database::Sqlite(path) => {
-                let options = SqliteOptions { max_skew_us, new_space_rules, ..SqliteOptions::default() };
+                let options =
+                    SqliteOptions { max_skew_us, new_space_rules, quotas, ..SqliteOptions::default() };
                 Self::open_sqlite(path, options, sink, clock, random)
             }
             Database::Postgres(url) => {
@@ -79,6 +81,7 @@ impl Backend {
                 let options = PostgresOptions {
                     max_skew_us,
                     new_space_rules,
+                    quotas,
                     connections,
                     writers,
                     max_group_spaces: config.database_group_spaces,

@@ -3,10 +3,13 @@
 mod copy;
 mod healthcheck;
 mod migrate;
+mod quota;
 
 use clap::Subcommand;
 
 use crate::config::Config;
+
+pub use quota::QuotaCommand;
 
 /// A command; without one the binary serves.
 #[derive(Subcommand, Clone, Debug)]
@@ -23,6 +26,12 @@ pub enum Command {
         #[arg(long, hide_env_values = true)]
         to: String,
     },
+    /// Tells or sets what a user or a space may hold, also while a server runs.
+    Quota {
+        /// What to do.
+        #[command(subcommand)]
+        command: QuotaCommand,
+    },
     /// Asks the server on this machine whether it is ready; for the health checks of containers.
     Healthcheck,
 }
@@ -36,6 +45,7 @@ impl Command {
         match self {
             Self::Migrate => migrate::run(config).await,
             Self::Copy { from, to } => copy::run(config, from, to).await,
+            Self::Quota { command } => quota::run(config, command).await,
             Self::Healthcheck => healthcheck::run(config).await,
         }
     }

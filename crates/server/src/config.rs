@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::bus;
 use crate::limits::LimitSettings;
+use crate::limits::quotas::QuotaSettings;
 use crate::net::client_address::parse_network;
 
 /// Smallest limit on frames that still takes what clients send by default.
@@ -70,6 +71,9 @@ pub struct Config {
     /// How often anybody may try.
     #[command(flatten)]
     pub limits: LimitSettings,
+    /// How much spaces and their owners may hold.
+    #[command(flatten)]
+    pub quotas: QuotaSettings,
     /// Largest frame that a client may send, in bytes: 65536 to 314572800.
     #[arg(long, env = "MAX_FRAME_BYTES", default_value_t = DEFAULT_MAX_FRAME_BYTES)]
     pub max_frame_bytes: usize,

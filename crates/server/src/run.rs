@@ -160,7 +160,10 @@ impl Server {
             .routes(routes!(changes::poll_changes, changes::upload_changes))
             .with_state(sync);
         let hints: Arc<dyn AccessHints> = Arc::clone(&hub) as _;
-        let spaces = Arc::new(Spaces::new(Arc::clone(&backend.directory), hints, clock, random));
+        let spaces = Arc::new(
+            Spaces::new(Arc::clone(&backend.directory), hints, clock, random)
+                .with_max_owned(config.quotas.quota_user_spaces),
+        );
         let state =
             http::state::AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces))
                 .with_limits(limits);

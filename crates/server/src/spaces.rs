@@ -66,6 +66,7 @@ pub struct Spaces {
     hints: Arc<dyn AccessHints>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    max_owned: u32,
 }
 
 impl Spaces {
@@ -77,7 +78,13 @@ impl Spaces {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
-        Self { directory, hints, clock, random }
+        Self { directory, hints, clock, random, max_owned: MAX_OWNED_SPACES }
+    }
+
+    /// With another limit for the spaces that a user owns, where none is set for one.
+    #[must_use]
+    pub fn with_max_owned(self, max_owned: u32) -> Self {
+        Self { max_owned, ..self }
     }
 
     /// Where the directory is kept.
@@ -101,7 +108,7 @@ impl Spaces {
             owner,
             kind,
             name: good_name(name)?,
-            max_owned: MAX_OWNED_SPACES,
+            max_owned: self.max_owned,
             now_us: self.clock.now_us(),
         };
         let entry = self.directory.create_space(new).await??;
@@ -240,7 +247,8 @@ impl Spaces {
     /// A denial, or the store's.
     pub async fn transfer(&self, actor: UserId, space: Selector, to: UserId) -> Result<(), SpaceError> {
         let id = self.id_of(actor, space).await?;
-        self.write(id, move |directory| directory.transfer(actor, id, to, MAX_OWNED_SPACES)).await
+        let max_owned = self.max_owned;
+        self.write(id, move |directory| directory.transfer(actor, id, to, max_owned)).await
     }
 
     /// Makes an invite; with it comes the token of a link, which nobody can ask for again.

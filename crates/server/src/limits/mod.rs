@@ -5,6 +5,7 @@
 //! without a limit or refused for want of one.
 
 mod memory;
+pub mod quotas;
 pub mod rate;
 mod redis;
 mod settings;

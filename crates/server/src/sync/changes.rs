@@ -2,7 +2,7 @@
 //!
 //! A request is a connection of its own: what it wrote itself comes back to its client with the next page, which changes
 //! nothing there. Refusals: those of the token, `space_not_found` (404), `schema_version` (409), `bad_frame` and others of the
-//! dialect (400), `body_too_large` (413).
+//! dialect (400), `body_too_large` (413), `rate_limited` (429), `quota_exceeded` (507).
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use crate::http::problem::Problem;
 /// Longest time that a poll may wait, in seconds: proxies end requests that take much longer.
 const MAX_WAIT_S: u64 = 55;
 
-problems!(UploadProblems, [TOKEN, SPACE, SYNC], 429 "rate_limited", 413 "body_too_large", 413 "too_many_changes");
+problems!(UploadProblems, [TOKEN, SPACE, SYNC], 429 "rate_limited", 413 "body_too_large", 413 "too_many_changes", 507 "quota_exceeded");
 
 /// Uploads changes to a space: the JSON dialect's `upload`, over HTTP.
 #[utoipa::path(

@@ -245,6 +245,10 @@ impl From<Refusal> for Problem {
             }
             Refusal::Moved => Self::unavailable(refusal.code().as_str(), sentence(&refusal.to_string())),
             Refusal::Overloaded(overloaded) => overloaded.into(),
+            Refusal::OverQuota => {
+                let code = refusal.code().as_str();
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, code, sentence(&refusal.to_string()))
+            }
             Refusal::Store(error) => error.into(),
         }
     }

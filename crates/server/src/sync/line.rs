@@ -25,6 +25,9 @@ use crate::net::io::SocketIo;
 pub(super) const ACCESS_CHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// Checks after which a session is looked up although nothing has changed that this instance knows of.
 const MAX_CHECKS_SKIPPED: u32 = 20;
+/// How long a client that is over its quota waits for its close frame: whatever pause it makes itself, it does not come again
+/// and again without one.
+const OVER_QUOTA_PAUSE: Duration = Duration::from_secs(1);
 /// How long the close frame may take to leave.
 const MAX_CLOSE_TIME: Duration = Duration::from_secs(2);
 
@@ -36,6 +39,8 @@ pub(super) enum End {
     ClosedByClient,
     /// We close it.
     Close(CloseCode, String),
+    /// We close it, not at once: an upload led beyond a quota.
+    OverQuota(String),
 }
 
 impl End {
@@ -48,6 +53,7 @@ impl End {
     pub(super) fn no_access(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::Store(error) => Self::internal(error),
+            Refusal::OverQuota => Self::OverQuota(format!("{}: {refusal}", refusal.code())),
             refusal @ Refusal::Overloaded(_) => {
                 Self::Close(CloseCode::Again, format!("{}: {refusal}", refusal.code()))
             }
@@ -121,11 +127,17 @@ impl Line {
 
     /// Closes the connection as `end` says.
     pub(super) async fn close(mut self, end: End) {
+        if matches!(end, End::OverQuota(_)) {
+            tokio::time::sleep(OVER_QUOTA_PAUSE).await;
+        }
         let farewell = async {
             match end {
                 End::Gone => return Err(WebSocketError::ConnectionClosed),
                 // What the codec has waiting leaves before it is ready for more.
                 End::ClosedByClient => poll_fn(|cx| self.websocket.poll_ready_unpin(cx)).await?,
+                End::OverQuota(reason) => {
+                    Pin::new(&mut self.websocket).start_send(Frame::close(CloseCode::Again, reason))?
+                }
                 // Straight into the buffer: after an error the codec has a close frame of its own waiting, which knows
                 // neither our limit nor our codes, and only the first one counts.
                 End::Close(code, reason) => {

@@ -58,6 +58,8 @@ pub(super) struct Native<'a> {
     access_seen: u64,
     /// No data frame has come yet.
     first: bool,
+    /// How the connection ends once what came before is answered: an upload was refused as a whole. Nothing is read any more.
+    ending: Option<End>,
 }
 
 impl<'a> Native<'a> {
@@ -72,7 +74,7 @@ impl<'a> Native<'a> {
             line.outbox.push(encode_floor_reset(Some(id), why));
         }
         let access_seen = seat.signal.borrow().access;
-        Self { state, line, seat, access_seen, first: true }
+        Self { state, line, seat, access_seen, first: true, ending: None }
     }
 
     /// Serves the client until the connection ends.
@@ -93,8 +95,13 @@ impl<'a> Native<'a> {
                 self.look_at_access().await?;
             }
             if self.line.outbox.is_empty() {
-                if signal.closing && self.seat.is_settled() {
-                    return Err(End::closing().into());
+                if self.seat.is_settled() {
+                    if let Some(end) = self.ending.take() {
+                        return Err(end.into());
+                    }
+                    if signal.closing {
+                        return Err(End::closing().into());
+                    }
                 }
                 self.fill().await?;
             }
@@ -120,7 +127,7 @@ impl<'a> Native<'a> {
 
     /// The next thing that happens.
     async fn next(&mut self, timer: Pin<&mut Sleep>, closing: bool) -> Event {
-        let reads = !closing && self.seat.has_room();
+        let reads = !closing && self.ending.is_none() && self.seat.has_room();
         let Self { line, seat, .. } = self;
         let Seat { uploads, signal, .. } = &mut **seat;
         let drained = line.outbox.is_empty();
@@ -194,7 +201,8 @@ impl<'a> Native<'a> {
             if let Some(payload) = self.line.payload(frame)? {
                 self.frame(payload).await?;
             }
-            if left == 0 || closing || !self.seat.has_room() || self.line.is_paused() {
+            let waits = !self.seat.has_room() || self.line.is_paused() || self.ending.is_some();
+            if left == 0 || closing || waits {
                 break;
             }
             let read = poll_fn(|cx| Poll::Ready(self.line.poll_read(cx))).await;
@@ -239,6 +247,9 @@ impl<'a> Native<'a> {
                 Err(answer) => self.answered(answer)?,
             }
         };
+        if self.ending.is_some() {
+            return Ok(());
+        }
         self.line.uploaded(self.state, incoming.len(), bytes);
         let sent = self.seat.upload(self.state, incoming, bytes, permit).await;
         sent.map_err(|error| End::internal(&error))
@@ -247,7 +258,17 @@ impl<'a> Native<'a> {
     fn answered(&mut self, answer: Result<Vec<Outcome>, StoreError>) -> Result<(), End> {
         // A later upload must not overtake one that was not stored: the client would send it again as the newer change,
         // and believe the other one. So nothing that follows is acknowledged, and the client sends all of it again.
-        let outcomes = answer.map_err(|error| End::no_access(&error.into()))?;
+        let outcomes = match answer {
+            Ok(_) if self.ending.is_some() => return Ok(()),
+            Ok(outcomes) => outcomes,
+            Err(StoreError::QuotaExceeded) => {
+                // What was stored before it is acknowledged first: else a client that always sends more than fits would never
+                // know.
+                self.ending.get_or_insert(End::no_access(&Refusal::OverQuota));
+                return Ok(());
+            }
+            Err(error) => return Err(End::no_access(&error.into())),
+        };
         refusals_of(&outcomes).for_each(|frame| self.line.outbox.push(frame));
         if let Some(acks) = ack_frame(self.seat.stream.outcomes(outcomes)) {
             self.line.outbox.push(acks);

@@ -73,6 +73,8 @@ pub(super) enum Refusal {
     Moved,
     /// The server has too much to do.
     Overloaded(Overloaded),
+    /// The space or its owner holds as much as they may.
+    OverQuota,
     /// The store failed.
     Store(StoreError),
 }
@@ -85,6 +87,7 @@ impl Refusal {
             Self::Schema { .. } => Code::SchemaVersion,
             Self::Moved => Code::AccessChanged,
             Self::Overloaded(_) => Code::Overloaded,
+            Self::OverQuota => Code::QuotaExceeded,
             Self::Store(_) => Code::Internal,
         }
     }
@@ -110,6 +113,9 @@ impl fmt::Display for Refusal {
             Self::Overloaded(Overloaded { retry_after_s }) => {
                 write!(f, "the server has too much to do; connect again in {retry_after_s} s")
             }
+            Self::OverQuota => {
+                f.write_str("the quota of the space or of its owner is used up; nothing was stored")
+            }
             Self::Store(_) => f.write_str("the server failed; connect again"),
         }
     }
@@ -125,6 +131,7 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NoAccess => Self::NotFound,
+            StoreError::QuotaExceeded => Self::OverQuota,
             error => Self::Store(error),
         }
     }

@@ -246,6 +246,9 @@ impl Json<'_> {
         };
         // Taking answers may have ended a subscription, and moved the others.
         let Some(at) = self.find(upload.space) else { return Ok(()) };
+        if !self.over_quota.is_empty() {
+            return Ok(());
+        }
         let held = &mut self.subscriptions[at];
         held.awaited.push_back(Awaited::new(upload.id, &incoming));
         self.line.uploaded(self.state, incoming.len(), bytes);
@@ -280,8 +283,15 @@ impl Json<'_> {
         at: usize,
         answer: Result<Vec<Outcome>, StoreError>,
     ) -> Result<(), End> {
+        let name = self.subscriptions[at].name;
         match answer {
+            // A later upload must not overtake one that was not stored.
+            Ok(_) | Err(StoreError::QuotaExceeded) if self.over_quota.contains(&name) => {}
             Ok(outcomes) => self.subscriptions[at].answered(outcomes),
+            Err(StoreError::QuotaExceeded) => {
+                self.refuse_space(&Refusal::OverQuota, name);
+                self.over_quota.push(name);
+            }
             Err(StoreError::NoAccess) => self.end(at, &Refusal::NotFound),
             // A later upload must not overtake one that was not stored.
             Err(error) => return Err(End::internal(&error)),

@@ -34,6 +34,9 @@ pub(super) use subscription::Awaited;
 /// Spaces of one connection, those that it only uploads to included.
 const MAX_SUBSCRIPTIONS: usize = 100;
 
+/// After how long a client that is over its quota may try again, in seconds: a quota is raised by people.
+const OVER_QUOTA_RETRY_AFTER_S: u64 = 60;
+
 /// What a client said of itself.
 #[derive(Default)]
 struct Client {
@@ -79,6 +82,9 @@ pub(super) struct Json<'a> {
     overtakes: bool,
     /// Whose turn it is to be sent something.
     turn: usize,
+    /// Spaces to which an upload led beyond a quota. With the first the connection ends once what came before is answered;
+    /// nothing is read any more.
+    over_quota: Vec<Space>,
 }
 
 impl<'a> Json<'a> {
@@ -99,6 +105,7 @@ impl<'a> Json<'a> {
             wanted: Wanted::default(),
             overtakes: false,
             turn: 0,
+            over_quota: Vec::new(),
         }
     }
 
@@ -126,13 +133,19 @@ impl<'a> Json<'a> {
             }
             let closing = stop.is_cancelled();
             if self.line.outbox.is_empty() {
-                if closing && self.subscriptions.iter().all(|held| held.seat.is_settled()) {
-                    return Err(End::closing());
+                let over_quota = !self.over_quota.is_empty();
+                if (closing || over_quota) && self.subscriptions.iter().all(|held| held.seat.is_settled()) {
+                    return Err(if over_quota {
+                        End::no_access(&Refusal::OverQuota)
+                    } else {
+                        End::closing()
+                    });
                 }
                 self.fill().await?;
             }
+            let open = !closing && self.over_quota.is_empty();
             let reads =
-                !closing && self.held.is_none() && self.subscriptions.iter().all(|held| held.seat.has_room());
+                open && self.held.is_none() && self.subscriptions.iter().all(|held| held.seat.has_room());
             let Self { line, subscriptions, .. } = self;
             let drained = line.outbox.is_empty();
             let event = tokio::select! {
@@ -216,6 +229,7 @@ impl<'a> Json<'a> {
     fn refuse_space(&mut self, refusal: &Refusal, space: Space) {
         let retry_after_s = match refusal {
             Refusal::Overloaded(overloaded) => Some(u64::from(overloaded.retry_after_s)),
+            Refusal::OverQuota => Some(OVER_QUOTA_RETRY_AFTER_S),
             _ => None,
         };
         let (code, message) = (refusal.code(), refusal.to_string());
