@@ -80,6 +80,14 @@ impl Class {
 pub(crate) struct Key([u8; 16]);
 
 impl Key {
+    /// The one of `count` keys that this one falls to.
+    fn shared(self, count: u16) -> Self {
+        let [a, b, ..] = self.0;
+        let mut shared = [0; 16];
+        shared[..2].copy_from_slice(&(u16::from_be_bytes([a, b]) % count).to_be_bytes());
+        Self(shared)
+    }
+
     fn hex(self) -> String {
         format!("{:032x}", u128::from_be_bytes(self.0))
     }

@@ -41,13 +41,17 @@ pub(super) struct Shared {
 
 enum Link {
     Up(MultiplexedConnection),
-    Down { until: Instant },
+    /// `said`: it is in the log.
+    Down {
+        until: Instant,
+        said: bool,
+    },
 }
 
 impl Shared {
     /// `deployment` tells instances of one database from others that share the Redis.
     pub(super) fn new(client: Client, deployment: &str) -> Self {
-        let link = Mutex::new(Link::Down { until: Instant::now() });
+        let link = Mutex::new(Link::Down { until: Instant::now(), said: false });
         Self { client, prefix: format!("lattice:{deployment}:limit"), link }
     }
 
@@ -77,20 +81,26 @@ impl Shared {
         let mut link = self.link.lock().await;
         match &*link {
             Link::Up(connection) => return Some(connection.clone()),
-            Link::Down { until } if *until > Instant::now() => return None,
+            Link::Down { until, .. } if *until > Instant::now() => return None,
             Link::Down { .. } => {}
         }
+        let was_said = matches!(&*link, Link::Down { said: true, .. });
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(MAX_ANSWER_TIME)
             .set_response_timeout(MAX_ANSWER_TIME);
         match self.client.get_multiplexed_async_connection_with_config(&config).await {
             Ok(connection) => {
+                if was_said {
+                    tracing::info!("Redis is back; rates are limited by all instances together");
+                }
                 *link = Link::Up(connection.clone());
                 Some(connection)
             }
             Err(error) => {
-                tracing::warn!(%error, "Redis cannot be reached; rates are limited by each instance for itself");
-                *link = Link::Down { until: Instant::now() + RETRY_AFTER };
+                if !was_said {
+                    tracing::warn!(%error, "Redis cannot be reached; rates are limited by each instance for itself");
+                }
+                *link = Link::Down { until: Instant::now() + RETRY_AFTER, said: true };
                 None
             }
         }
@@ -100,7 +110,7 @@ impl Shared {
         let mut link = self.link.lock().await;
         if matches!(&*link, Link::Up(_)) {
             tracing::warn!(%error, "Redis does not answer; rates are limited by each instance for itself");
-            *link = Link::Down { until: Instant::now() + RETRY_AFTER };
+            *link = Link::Down { until: Instant::now() + RETRY_AFTER, said: true };
         }
     }
 }

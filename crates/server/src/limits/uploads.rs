@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::rate::{Allowance, Rate};
 
-/// Longest pause for one frame. What is owed beyond it stays owed, and is paid after the next one: so no client looks dead,
-/// however large its frames are.
+/// Longest pause at once. Then it is looked whether more is owed.
 pub const MAX_PAUSE: Duration = Duration::from_secs(20);
+/// Most that is ever owed: however large a frame is, its sender is read from again after so long.
+const MAX_DEBT: Duration = Duration::from_secs(600);
 /// Accounts and sessions that are remembered before those are forgotten that owe nothing.
 const MAX_KEYS: usize = 50_000;
 
@@ -64,7 +65,8 @@ impl Uploads {
         for (owner, rate, amount) in parts {
             let Some(allowance) = rate.0 else { continue };
             let paid = paid_at.entry(owner).or_insert(now);
-            *paid = (*paid).max(now) + cost(allowance, amount);
+            let most = allowance.period + MAX_DEBT;
+            *paid = ((*paid).max(now) + cost(allowance, amount).min(most)).min(now + most);
             pause = pause.max(owed(*paid, allowance, now));
         }
         pause.min(MAX_PAUSE)
@@ -99,7 +101,7 @@ impl Uploads {
 
 /// The time that so much takes at an even pace.
 fn cost(Allowance { amount, period }: Allowance, sent: usize) -> Duration {
-    period.mul_f64(sent as f64 / amount as f64)
+    Duration::try_from_secs_f64(period.as_secs_f64() * sent as f64 / amount as f64).unwrap_or(Duration::MAX)
 }
 
 /// The time until no more is owed than may come at once.
@@ -151,6 +153,15 @@ mod tests {
         tokio::time::advance(MAX_PAUSE).await;
         assert_eq!(uploads.take(ANN, PHONE, 0, 0), Duration::ZERO);
         assert_eq!(uploads.take(ANN, LAPTOP, 0, 1_000), Duration::ZERO, "a session of its own");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_owed_has_an_end() {
+        let uploads = uploads(Rate::OFF, Rate::new(1, 86_400));
+        for _ in 0..3 {
+            assert_eq!(uploads.take(ANN, PHONE, 0, usize::MAX), MAX_PAUSE);
+            assert_eq!(uploads.wait(ANN, PHONE), MAX_DEBT);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,6 +17,7 @@ use yawc::{Frame, OpCode, WebSocket, WebSocketError};
 use super::SyncState;
 use super::outbox::Outbox;
 use super::seat::Refusal;
+use crate::limits::uploads::MAX_PAUSE;
 use crate::net::io::SocketIo;
 
 /// How often a socket, or a poll that waits, looks whether something that decides its rights has changed that this instance
@@ -218,7 +219,11 @@ impl Line {
         }
         // Who is not read from cannot show a sign of life.
         let was_paused = self.is_paused();
-        self.paused_until = self.paused_until.filter(|until| *until > now);
+        if self.paused_until.is_some_and(|until| until <= now) {
+            let Identity { user, session, .. } = self.identity;
+            let owed = state.rates.may_upload(user, session).err();
+            self.paused_until = owed.map(|limited| now + limited.after.min(MAX_PAUSE));
+        }
         let due = self.next_check <= now;
         if due {
             self.next_check = now + ACCESS_CHECK_INTERVAL;
@@ -228,11 +233,12 @@ impl Line {
             return Ok(due);
         }
         self.next_ping = now + state.limits.ping_interval;
-        if self.io.take_activity() || was_paused {
+        if self.io.take_activity() {
             self.silent_intervals = 0;
             return Ok(due);
         }
-        self.silent_intervals += 1;
+        // It is pinged all the same, or whatever is in between takes the connection for dead.
+        self.silent_intervals = if was_paused { 0 } else { self.silent_intervals + 1 };
         if self.silent_intervals > 2 {
             return Err(End::Gone);
         }
