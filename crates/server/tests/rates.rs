@@ -67,6 +67,27 @@ fn an_account_is_guessed_at_only_so_often_from_wherever() {
 }
 
 #[test]
+fn an_owner_is_not_locked_out_by_whoever_guesses_from_everywhere() {
+    let server = TestServer::start(&[("RATE_SIGN_IN_ACCOUNT", "3/600s"), PROXIED]);
+    let at = |address: &'static str| [("x-forwarded-for", address)];
+    let home = at("2001:db8::1");
+    let body = json!({"email": "ann@example.com", "password": PASSWORD}).to_string();
+    assert_eq!(send(&server, "POST", "/auth/signup", &home, body.as_bytes()).status, 201);
+    for n in 0..3 {
+        let from = format!("203.0.113.{n}");
+        assert_eq!(wrong(&server, "ann@example.com", &[("x-forwarded-for", &from)]).status, 401);
+    }
+    let log_in = |headers: &[(&str, &str)]| send(&server, "POST", "/login", headers, body.as_bytes());
+    assert_limited(&log_in(&at("203.0.113.9")), 600);
+    // Where she is signed in already; there it has a limit as well.
+    for _ in 0..2 {
+        assert_eq!(log_in(&at("2001:db8::ffff")).status, 200);
+    }
+    assert_eq!(wrong(&server, "ann@example.com", &home).status, 401);
+    assert_limited(&log_in(&home), 600);
+}
+
+#[test]
 fn an_address_may_try_so_often_whatever_it_says_of_itself() {
     let server =
         TestServer::start(&[("RATE_SIGN_IN_ADDRESS", "3/600s"), ("RATE_SIGN_UP_ADDRESS", "1/600s"), PROXIED]);

@@ -1,5 +1,6 @@
 //! What routes and sockets ask for: sign up, log in, refresh, log out, and who a token belongs to.
 
+mod known;
 mod passwords;
 mod sessions;
 mod sign_in;

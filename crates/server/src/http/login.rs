@@ -9,13 +9,12 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::answer;
 use super::client::{FromAddress, FromClient};
 use super::json::Json;
 use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
-use crate::limits::Class;
+use super::{answer, attempts};
 
 /// Who logs in; also what `POST /login` takes.
 #[derive(Deserialize, ToSchema)]
@@ -45,8 +44,7 @@ pub(super) async fn login(
     FromAddress(address): FromAddress,
     Json(Credentials { email, password, device_name }): Json<Credentials>,
 ) -> Result<Response, Problem> {
-    state.limits.address(Class::SignInAddress, address).await?;
-    state.limits.email(Class::SignInAccount, &email).await?;
+    attempts::sign_in(&state, &email, address).await?;
     let tokens = state.auth.login(&email, password, client.named(device_name)).await?;
     Ok(answer::session(StatusCode::OK, &tokens))
 }

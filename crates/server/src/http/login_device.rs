@@ -6,14 +6,13 @@
 use axum::extract::State;
 use axum::response::Response;
 
-use super::answer;
 use super::client::{FromAddress, FromClient};
 use super::json::Json;
 use super::login::Credentials;
 use super::openapi::problems;
 use super::problem::Problem;
 use super::state::AppState;
-use crate::limits::Class;
+use super::{answer, attempts};
 
 problems!(Problems, [BODY], 401 "invalid_credentials", 429 "rate_limited", 503 "busy", 503 "closing");
 
@@ -32,8 +31,7 @@ pub(super) async fn login(
     FromAddress(address): FromAddress,
     Json(Credentials { email, password, device_name }): Json<Credentials>,
 ) -> Result<Response, Problem> {
-    state.limits.address(Class::SignInAddress, address).await?;
-    state.limits.email(Class::SignInAccount, &email).await?;
+    attempts::sign_in(&state, &email, address).await?;
     let login = state.auth.login_device(&email, password, client.named(device_name)).await?;
     Ok(answer::device(&login))
 }

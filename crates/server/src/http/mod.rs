@@ -2,6 +2,7 @@
 //! ([`problem::Problem`]) with a stable `code`, whoever refused it.
 
 mod answer;
+mod attempts;
 pub mod bearer;
 mod client;
 mod delete_profile;

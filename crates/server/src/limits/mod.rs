@@ -11,7 +11,7 @@ mod redis;
 mod settings;
 pub mod uploads;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use lattice_auth::ServerSecret;
@@ -162,12 +162,7 @@ impl Limits {
         else {
             return Ok(());
         };
-        let network = match address {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            // A household has a /64 to choose from.
-            IpAddr::V6(address) => network_of(address).to_vec(),
-        };
-        self.check(class, &[b"address", &network]).await
+        self.check(class, &[b"address", &network_of(address)]).await
     }
 
     /// Counts an attempt on an account, by the e-mail address that somebody says is its own.
@@ -178,6 +173,15 @@ impl Limits {
         // An address that is none has no account, and the caller says so.
         let Ok(email) = lattice_auth::normalise_email(email) else { return Ok(()) };
         self.check(class, &[b"email", email.as_bytes()]).await
+    }
+
+    /// Counts an attempt on an account from an address that is known to be of its owner, for itself.
+    ///
+    /// # Errors
+    /// Too often.
+    pub async fn email_from(&self, class: Class, email: &str, address: IpAddr) -> Result<(), RateLimited> {
+        let Ok(email) = lattice_auth::normalise_email(email) else { return Ok(()) };
+        self.check(class, &[b"email from", email.as_bytes(), &network_of(address.to_canonical())]).await
     }
 
     /// Counts an attempt of an account.
@@ -226,9 +230,21 @@ impl Limits {
     }
 }
 
-fn network_of(address: Ipv6Addr) -> [u8; 8] {
-    let [a, b, c, d, e, f, g, h, ..] = address.octets();
-    [a, b, c, d, e, f, g, h]
+/// What counts as one address.
+fn network_of(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        // A household has a /64 to choose from.
+        IpAddr::V6(address) => address.octets()[..8].to_vec(),
+    }
+}
+
+/// Whether two addresses count as one, and are somebody's: the machine's own is that of whoever comes through a proxy that is
+/// not named.
+#[must_use]
+pub fn is_near(one: IpAddr, other: IpAddr) -> bool {
+    let (one, other) = (one.to_canonical(), other.to_canonical());
+    !one.is_loopback() && network_of(one) == network_of(other)
 }
 
 #[cfg(test)]
@@ -288,6 +304,16 @@ mod tests {
         assert_eq!(seconds(Duration::ZERO), 1);
         assert_eq!(seconds(Duration::from_millis(1_001)), 2);
         assert_eq!(seconds(Duration::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn addresses_are_near_in_one_network_and_the_machine_to_nobody() {
+        let near = |one: &str, other: &str| {
+            is_near(one.parse().expect("an address"), other.parse().expect("an address"))
+        };
+        assert!(near("192.0.2.1", "::ffff:192.0.2.1") && near("2001:db8::1", "2001:db8::9"));
+        assert!(!near("192.0.2.1", "192.0.2.2") && !near("2001:db8::1", "2001:db8:0:1::1"));
+        assert!(!near("127.0.0.1", "127.0.0.1") && !near("::1", "::1"));
     }
 
     #[test]
