@@ -1,6 +1,7 @@
 //! Quotas, in SQLite: looked at by the one writer, which knows what every space holds.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use lattice_engine::{SpaceHead, SpaceId};
@@ -252,11 +253,10 @@ pub(super) fn count_once(connection: &mut Connection) -> Result<(), StoreError> 
         while let Some(row) = found.next()? {
             let content = bytes::Bytes::from(row.get::<_, Vec<u8>>(1)?);
             let block = Block::decode(&content).ok_or_else(|| corrupt("block", "content", 0))?;
-            // Blocks of spaces that were erased may still stand; nobody counts those.
-            if !bytes.contains_key(&block.space) {
-                bytes.insert(block.space, (spaces::settled_head(&transaction, block.space)?, 0));
-            }
-            let Some((head, sum)) = bytes.get_mut(&block.space) else { continue };
+            let (head, sum) = match bytes.entry(block.space) {
+                Entry::Occupied(held) => held.into_mut(),
+                Entry::Vacant(place) => place.insert((spaces::settled_head(&transaction, block.space)?, 0)),
+            };
             // What comes later is counted when the log is read.
             let settled = block.records.iter().filter(|record| record.seq <= head.seq);
             *sum += settled.map(|record| record.raw.len() as u64).sum::<u64>();
