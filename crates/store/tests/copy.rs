@@ -17,6 +17,7 @@ use lattice_store::copy::{
 use lattice_store::directory::{Accept, Directory, Invitee, NewInvite, NewSpace, Selector, SpaceKind};
 use lattice_store::one_time::{OneTimeToken, OneTimeTokens};
 use lattice_store::postgres::{OpenError as PostgresOpenError, PostgresOptions, PostgresStore};
+use lattice_store::quotas::{Limit, Limits, LimitsChange, QuotaStore, Subject};
 use lattice_store::spaces::{AuditLine, Origin, Space, SpaceStore, Upload};
 use lattice_store::sqlite::{OpenError, SqliteOptions, SqliteStore};
 use lattice_store::time::{SystemClock, SystemRandom, random_id};
@@ -215,6 +216,11 @@ async fn there_and_back_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let source = sqlite(&folder.path().join("a.db"), false).expect("it opens");
     let spaces = fill(&source).await;
+    let change = LimitsChange { bytes: Some(Limit::Most(1 << 30)), ..LimitsChange::default() };
+    let subjects = [Subject::User(user(1)), Subject::Space(spaces[1].id)];
+    for subject in &subjects {
+        source.change_limits(subject.clone(), change).await.expect("an answer").expect("somebody");
+    }
 
     let database = Database::create();
     let middle = postgres(&database, true).await.expect("it opens");
@@ -245,6 +251,13 @@ async fn there_and_back_again() {
         let known = EntryId([8; 16]);
         let (here, back) = (source.receipt(space, known).await, last.receipt(&there, known).await);
         assert_eq!(here.expect("an answer"), back.expect("an answer"));
+    }
+    for subject in &subjects {
+        let here = source.quota_account(subject.clone()).await.expect("an answer").expect("somebody");
+        assert!(here.usage.bytes > here.usage.changes && here.limits != Limits::default());
+        for there in [&middle as &dyn QuotaStore, &last] {
+            assert_eq!(there.quota_account(subject.clone()).await, Ok(Some(here)));
+        }
     }
     let viewer = last.access(user(2), Selector::Id(spaces[1].id)).await.expect("an answer").expect("a space");
     assert_eq!(viewer.role, Role::Viewer);
