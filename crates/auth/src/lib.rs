@@ -15,6 +15,7 @@ mod email;
 mod error;
 mod guessing;
 mod keys;
+mod legacy;
 mod password;
 mod secret;
 mod service;
@@ -27,6 +28,7 @@ pub use error::AuthError;
 pub use keys::{
     AUDIENCE, CLOCK_LEEWAY_S, Claims, ISSUER, KeyError, Keys, MIN_SECRET_BYTES, install_crypto_provider,
 };
+pub use legacy::MAX_BCRYPT_COST;
 pub use password::{
     MAX_CONCURRENT_HASHES, MAX_PASSWORD_BYTES, MAX_WAITING_HASHES, MIN_PASSWORD_BYTES, PasswordCost,
     Passwords,

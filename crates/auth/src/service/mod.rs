@@ -148,3 +148,5 @@ impl AuthService {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod legacy_tests;

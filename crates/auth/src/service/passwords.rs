@@ -130,14 +130,19 @@ impl AuthService {
         let user = self.store.user_by_email(&email).await?;
         let hash = user.as_ref().and_then(|user| user.password_hash.as_deref());
         let has_hash = hash.is_some();
-        let verdict = self.passwords.verify(password.clone(), hash).await?;
+        // While accounts have imported hashes, each sign-in does the work of the most costly of them as well.
+        let bcrypt_cost = self.store.highest_bcrypt_cost().await?;
+        let verdict = self.passwords.verify_alike(password.clone(), hash, bcrypt_cost).await?;
         let user =
             user.filter(|_| has_hash && verdict != Verdict::Wrong).ok_or(AuthError::InvalidCredentials)?;
         if verdict == Verdict::RightButOutdated {
             let mut salt = [0; 16];
             self.random.fill(&mut salt);
             let hash = self.passwords.hash(password, salt).await?;
-            self.store.set_password_hash(user.id, hash).await?;
+            // Whoever has set another password meanwhile has it.
+            if let Some(current) = user.password_hash.clone() {
+                self.store.replace_hash(user.id, current, hash).await?;
+            }
         }
         Ok(user)
     }
