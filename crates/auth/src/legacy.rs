@@ -100,6 +100,11 @@ mod tests {
         assert_eq!(verify(long.as_bytes(), &hash), Ok(true));
         assert_eq!(verify("ü".repeat(36).as_bytes(), &hash), Ok(true));
         assert_eq!(verify("ü".repeat(35).as_bytes(), &hash), Ok(false));
+        // By libxcrypt, of eighty times `x`.
+        let hash = "$2b$05$abcdefghijklmnopqrstuujf8SX2ahXLwp9w/B.Y5XdysS6yR576q";
+        for (count, right) in [(80, true), (73, true), (72, true), (71, false)] {
+            assert_eq!(verify("x".repeat(count).as_bytes(), hash), Ok(right), "{count}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 mod email;
 mod error;
 mod guessing;
+mod import;
 mod keys;
 mod legacy;
 mod password;
@@ -25,6 +26,7 @@ mod token;
 
 pub use email::{MAX_EMAIL_BYTES, normalise_email};
 pub use error::AuthError;
+pub use import::{ImportError, Imported, Importer};
 pub use keys::{
     AUDIENCE, CLOCK_LEEWAY_S, Claims, ISSUER, KeyError, Keys, MIN_SECRET_BYTES, install_crypto_provider,
 };

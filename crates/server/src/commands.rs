@@ -2,7 +2,10 @@
 
 mod copy;
 mod healthcheck;
+mod import_users;
 mod migrate;
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
 
@@ -23,6 +26,12 @@ pub enum Command {
         #[arg(long, hide_env_values = true)]
         to: String,
     },
+    /// Makes accounts from a file of another server's: a JSON object in each line, `{id?, email, passwordHash?, fullName?,
+    /// createdAt?, emailVerified?}`, with bcrypt hashes. Accounts that are there already stay as they are.
+    ImportUsers {
+        /// The file; `-` for the standard input.
+        file: PathBuf,
+    },
     /// Asks the server on this machine whether it is ready; for the health checks of containers.
     Healthcheck,
 }
@@ -36,6 +45,7 @@ impl Command {
         match self {
             Self::Migrate => migrate::run(config).await,
             Self::Copy { from, to } => copy::run(config, from, to).await,
+            Self::ImportUsers { file } => import_users::run(config, file).await,
             Self::Healthcheck => healthcheck::run(config).await,
         }
     }

@@ -15,6 +15,8 @@ use secrecy::SecretString;
 
 use crate::{Keys, Passwords, ServerSecret};
 
+pub(crate) use passwords::checked_name;
+
 /// How long an access token lives, in seconds. Short, since whoever verifies it by our public key alone cannot know that
 /// its session was revoked.
 pub const ACCESS_TOKEN_LIFE_S: i64 = 15 * 60;

@@ -154,14 +154,20 @@ pub(super) fn checked(
     if !(MIN_PASSWORD_BYTES..=MAX_PASSWORD_BYTES).contains(&password.expose_secret().len()) {
         return Err(AuthError::WeakPassword);
     }
+    let full_name = checked_name(full_name)?;
+    if is_guessed_first(password.expose_secret(), Some(&email), full_name.as_deref()) {
+        return Err(AuthError::CommonPassword);
+    }
+    Ok(Checked { email, full_name })
+}
+
+/// Somebody's name without spaces around it; none if nothing is left.
+pub(crate) fn checked_name(full_name: Option<&str>) -> Result<Option<String>, AuthError> {
     let full_name = full_name.map(str::trim).filter(|name| !name.is_empty());
     if full_name
         .is_some_and(|name| name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control))
     {
         return Err(AuthError::BadName);
     }
-    if is_guessed_first(password.expose_secret(), Some(&email), full_name) {
-        return Err(AuthError::CommonPassword);
-    }
-    Ok(Checked { email, full_name: full_name.map(str::to_owned) })
+    Ok(full_name.map(str::to_owned))
 }
