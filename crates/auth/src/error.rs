@@ -42,6 +42,12 @@ pub enum AuthError {
     /// The user has no such live session.
     #[error("there is no such session")]
     SessionNotFound,
+    /// The server makes no accounts for those who do not show who they are.
+    #[error("this server makes no anonymous accounts")]
+    AnonymousOff,
+    /// The account has another way in already.
+    #[error("the account is not anonymous")]
+    NotAnonymous,
     /// Too many passwords wait to be checked.
     #[error("the server is busy; try again shortly")]
     Busy,
@@ -69,6 +75,8 @@ impl AuthError {
             Self::SessionRevoked => "session_revoked",
             Self::RefreshReused(_) => "refresh_reused",
             Self::SessionNotFound => "session_not_found",
+            Self::AnonymousOff => "anonymous_off",
+            Self::NotAnonymous => "not_anonymous",
             Self::Busy => "busy",
             Self::Store(_) | Self::Internal(_) => "internal",
         }

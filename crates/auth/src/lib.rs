@@ -14,7 +14,9 @@
 mod email;
 mod error;
 mod guessing;
+mod import;
 mod keys;
+mod legacy;
 mod password;
 mod secret;
 mod service;
@@ -24,9 +26,11 @@ mod token;
 
 pub use email::{MAX_EMAIL_BYTES, normalise_email};
 pub use error::AuthError;
+pub use import::{ImportError, Imported, Importer};
 pub use keys::{
     AUDIENCE, CLOCK_LEEWAY_S, Claims, ISSUER, KeyError, Keys, MIN_SECRET_BYTES, install_crypto_provider,
 };
+pub use legacy::MAX_BCRYPT_COST;
 pub use password::{
     MAX_CONCURRENT_HASHES, MAX_PASSWORD_BYTES, MAX_WAITING_HASHES, MIN_PASSWORD_BYTES, PasswordCost,
     Passwords,

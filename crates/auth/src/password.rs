@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
-use crate::AuthError;
+use crate::{AuthError, legacy};
 
 /// Shortest password, in bytes of UTF-8 (NIST SP 800-63B, section 5.1.1.2).
 pub const MIN_PASSWORD_BYTES: usize = 8;
@@ -113,18 +113,30 @@ impl Passwords {
         password: SecretString,
         hash: Option<&str>,
     ) -> Result<Verdict, AuthError> {
-        let hash = hash.unwrap_or(&self.dummy).to_owned();
+        self.verify_alike(password, hash, None).await
+    }
+
+    /// The same, and as much work whether the hash is one of Argon2id's, one of bcrypt's or none. Of bcrypt's the greatest cost
+    /// that any account has is `bcrypt_cost`.
+    pub(crate) async fn verify_alike(
+        &self,
+        password: SecretString,
+        hash: Option<&str>,
+        bcrypt_cost: Option<u32>,
+    ) -> Result<Verdict, AuthError> {
+        let (hash, dummy) = (hash.map(str::to_owned), self.dummy.clone());
         let params = self.params.clone();
         let verdict = self
             .run(move || {
-                let hash = PasswordHash::new(&hash)?;
-                let found = Argon2::default().verify_password(password.expose_secret().as_bytes(), &hash);
-                match found {
-                    Ok(()) if is_current(&hash, &params) => Ok(Verdict::Right),
-                    Ok(()) => Ok(Verdict::RightButOutdated),
-                    Err(password_hash::Error::PasswordInvalid) => Ok(Verdict::Wrong),
-                    Err(error) => Err(error),
+                let password = password.expose_secret().as_bytes();
+                let legacy = hash.as_deref().filter(|hash| legacy::is_legacy(hash));
+                let own = hash.as_deref().filter(|_| legacy.is_none());
+                let imported = legacy.map(|hash| verify_legacy(password, hash));
+                if let Some(cost) = bcrypt_cost {
+                    legacy::catch_up(password, legacy.and_then(|hash| legacy::cost(hash).ok()), cost);
                 }
+                let verdict = verify_own(password, own.unwrap_or(&dummy), &params);
+                imported.map_or(verdict, Ok)
             })
             .await?;
         verdict.map_err(|_| AuthError::Internal("a stored password hash cannot be read"))
@@ -147,6 +159,29 @@ impl Passwords {
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| AuthError::Internal("hashing a password failed"))
+    }
+}
+
+/// Compares a password with a PHC string.
+fn verify_own(password: &[u8], hash: &str, params: &Params) -> Result<Verdict, password_hash::Error> {
+    let hash = PasswordHash::new(hash)?;
+    match Argon2::default().verify_password(password, &hash) {
+        Ok(()) if is_current(&hash, params) => Ok(Verdict::Right),
+        Ok(()) => Ok(Verdict::RightButOutdated),
+        Err(password_hash::Error::PasswordInvalid) => Ok(Verdict::Wrong),
+        Err(error) => Err(error),
+    }
+}
+
+/// Compares a password with an imported hash. One that cannot be taken is nobody's password: its owner sets a new one.
+fn verify_legacy(password: &[u8], hash: &str) -> Verdict {
+    match legacy::verify(password, hash) {
+        Ok(true) => Verdict::RightButOutdated,
+        Ok(false) => Verdict::Wrong,
+        Err(error) => {
+            tracing::warn!(%error, "an account has a bcrypt hash that is not verified; its owner has to reset the password");
+            Verdict::Wrong
+        }
     }
 }
 
@@ -223,6 +258,31 @@ mod tests {
             new.verify("x".into(), Some("plain")).await.map_err(|error| error.code()),
             Err("internal")
         );
+    }
+
+    /// `correct horse`, at the least cost.
+    fn imported() -> String {
+        bcrypt::hash_with_salt("correct horse", 4, [1; 16]).expect("hashed").to_string()
+    }
+
+    #[tokio::test]
+    async fn an_imported_hash_is_right_but_outdated() {
+        let passwords = Passwords::new(CHEAP).expect("allowed");
+        let hash = imported();
+        for cost in [None, Some(4), Some(6)] {
+            let verify = |password: &str, hash: &str| {
+                let (password, hash) = (SecretString::from(password), hash.to_owned());
+                let passwords = &passwords;
+                async move { passwords.verify_alike(password, Some(&hash), cost).await }
+            };
+            assert_eq!(verify("correct horse", &hash).await, Ok(Verdict::RightButOutdated));
+            assert_eq!(verify("wrong horse", &hash).await, Ok(Verdict::Wrong));
+            let absurd = hash.replacen("$04$", "$31$", 1);
+            assert_eq!(verify("correct horse", &absurd).await, Ok(Verdict::Wrong), "and not in an hour");
+            let own = passwords.hash("correct horse".into(), [1; 16]).await.expect("hashed");
+            assert_eq!(verify("correct horse", &own).await, Ok(Verdict::Right));
+        }
+        assert_eq!(passwords.verify_alike("x".into(), None, Some(4)).await, Ok(Verdict::Wrong));
     }
 
     #[tokio::test]

@@ -58,6 +58,11 @@ impl Bench {
         let auth = AuthService::new(store.clone(), keys, passwords, clock.clone(), random);
         Self { auth, clock, store, _folder: folder }
     }
+
+    /// With another service on the same store.
+    pub(crate) fn with(self, change: impl FnOnce(AuthService) -> AuthService) -> Self {
+        Self { auth: change(self.auth), ..self }
+    }
 }
 
 /// A cost that tests can pay.

@@ -2,8 +2,11 @@
 
 mod copy;
 mod healthcheck;
+mod import_users;
 mod migrate;
 mod quota;
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
 
@@ -32,6 +35,12 @@ pub enum Command {
         #[command(subcommand)]
         command: QuotaCommand,
     },
+    /// Makes accounts from a file of another server's: a JSON object in each line, `{id?, email, passwordHash?, fullName?,
+    /// createdAt?, emailVerified?}`, with bcrypt hashes. Accounts that are there already stay as they are.
+    ImportUsers {
+        /// The file; `-` for the standard input.
+        file: PathBuf,
+    },
     /// Asks the server on this machine whether it is ready; for the health checks of containers.
     Healthcheck,
 }
@@ -46,6 +55,7 @@ impl Command {
             Self::Migrate => migrate::run(config).await,
             Self::Copy { from, to } => copy::run(config, from, to).await,
             Self::Quota { command } => quota::run(config, command).await,
+            Self::ImportUsers { file } => import_users::run(config, file).await,
             Self::Healthcheck => healthcheck::run(config).await,
         }
     }

@@ -68,6 +68,13 @@ pub struct Config {
     /// (`X-Forwarded-For`, `Forwarded`). By default nobody is.
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_network)]
     pub trusted_proxies: Vec<IpNet>,
+    /// Accounts for those who do not show who they are: one session leads to such an account, and nothing else.
+    #[arg(long, env = "ANONYMOUS_ACCOUNTS", default_value_t = false)]
+    pub anonymous_accounts: bool,
+    /// How long an anonymous account is kept after its session has ended and nobody can come back to it, in days: 1 to 3650. 0
+    /// keeps it for good.
+    #[arg(long, env = "ANONYMOUS_RETENTION_DAYS", default_value_t = 0)]
+    pub anonymous_retention_days: u32,
     /// How often anybody may try.
     #[command(flatten)]
     pub limits: LimitSettings,
@@ -184,6 +191,8 @@ impl Config {
             format!("DATABASE_GROUP_SPACES is {}; it must be 1 to 1000", self.database_group_spaces)
         } else if self.drain_seconds > 600 {
             format!("DRAIN_SECONDS is {}; it must be 0 to 600", self.drain_seconds)
+        } else if self.anonymous_retention_days > 3_650 {
+            format!("ANONYMOUS_RETENTION_DAYS is {}; it must be 0 to 3650", self.anonymous_retention_days)
         } else if let Some(problem) = self.redis_problem()? {
             problem
         } else if self.jwt_secret_previous.is_some() && self.jwt_secret.is_none() {

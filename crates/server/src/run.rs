@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::abandonment::Abandonment;
 use crate::backend::Backend;
 use crate::bus::{Bus, Outbox};
 use crate::config::{Config, ConfigError, Database};
@@ -109,7 +110,8 @@ impl Server {
         let passwords = passwords.map_err(|error| StartError::Keys(error.to_string()))?;
         let accounts = Arc::clone(&backend.accounts);
         let auth = AuthService::new(accounts, keys, passwords, Arc::clone(&clock), Arc::clone(&random))
-            .with_secret(ServerSecret::from_root(&backend.mint_key.0));
+            .with_secret(ServerSecret::from_root(&backend.mint_key.0))
+            .with_anonymous_accounts(config.anonymous_accounts);
         let auth = Arc::new(auth);
 
         let (stop, stop_bus) = (CancellationToken::new(), CancellationToken::new());
@@ -176,7 +178,11 @@ impl Server {
             stop.clone(),
             tracker.clone(),
         ));
-        tracker.spawn(upkeep::sweep(auth, stop.clone()));
+        tracker.spawn(upkeep::sweep(Arc::clone(&auth), stop.clone()));
+        if config.anonymous_retention_days > 0 {
+            let retention = Abandonment::new(auth, Arc::clone(&spaces), config.anonymous_retention_days);
+            tracker.spawn(retention.watch(stop.clone()));
+        }
         tracker.spawn(upkeep::forget_invites(Arc::clone(&spaces), stop.clone()));
         tracker.spawn(upkeep::purge(spaces, stop.clone()));
         let drain = Duration::from_secs(config.drain_seconds);

@@ -131,14 +131,14 @@ fn run(server: &TestServer, token: &str, settings: &str, selection: &[&str]) -> 
 
 #[test]
 fn every_answer_is_one_that_the_document_tells_of() {
-    let server = TestServer::start(&[]);
+    let server = TestServer::start(&[("ANONYMOUS_ACCOUNTS", "true")]);
     let (ann, bob, cy) = (sign_up(&server, "ann"), sign_up(&server, "bob"), sign_up(&server, "cy"));
     let ids = make_things(&server, &ann, &bob);
     // A socket is not an answer to a request. Who has given a space away, or has logged out, is refused everything after
     // it: that is asked for last, or of somebody else.
     let (transfer, logout) = ("/spaces/{space}/transfer", "/auth/logout");
-    let (sessions, others) = ("/auth/sessions", "/auth/sessions/others");
-    let excluded: Vec<_> = ["/sync", "/sync/{space}", transfer, logout, sessions, others]
+    let (sessions, others, upgrade) = ("/auth/sessions", "/auth/sessions/others", "/auth/upgrade");
+    let excluded: Vec<_> = ["/sync", "/sync/{space}", transfer, logout, sessions, others, upgrade]
         .into_iter()
         .flat_map(|path| ["--exclude-path", path])
         .collect();
@@ -147,6 +147,9 @@ fn every_answer_is_one_that_the_document_tells_of() {
     answers.extend(run(&server, &ann.token, &settings(&ids), &["--include-path", logout]));
     answers.extend(run(&server, &cy.token, &settings(&ids), &["--include-path", others]));
     answers.extend(run(&server, &cy.token, &settings(&ids), &["--include-path", sessions]));
+    let (_, somebody) = post(&server, "/auth/anonymous", None, &json!({}));
+    let token = somebody["token"].as_str().expect("a token");
+    answers.extend(run(&server, token, &settings(&ids), &["--include-path", upgrade]));
     let good: BTreeSet<String> = answers
         .iter()
         .filter(|(_, status)| (200..300).contains(status))
@@ -176,6 +179,7 @@ fn every_answer_is_one_that_the_document_tells_of() {
         "POST /invites/{invite}/accept",
         "GET /refusals",
         "POST /auth/logout",
+        "POST /auth/anonymous",
         "GET /auth/sessions",
         "DELETE /auth/sessions",
         "DELETE /auth/sessions/others",

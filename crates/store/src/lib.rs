@@ -1,11 +1,13 @@
 //! The storage traits of Lattice Server, its backends on SQLite and PostgreSQL, and the conformance suite that every backend must pass.
 
 pub mod accounts;
+pub mod anonymous;
 pub mod auth;
 pub mod conformance;
 pub mod copy;
 pub mod directory;
 pub mod error;
+pub mod hashes;
 pub mod one_time;
 pub mod postgres;
 pub mod quotas;

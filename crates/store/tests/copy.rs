@@ -10,6 +10,7 @@ use lattice_engine::{PairKey, PairWrite, PullRequest, Role, Row, Seq, SpaceHead,
 use lattice_protocol::value::{integer, text};
 use lattice_protocol::{Change, Code, EntryId, Field, Incoming, Operation, Refused, RowId, Spelling};
 use lattice_store::accounts::{AccountStore, Session, SessionId, SessionKind, TokenHash, User, UserId};
+use lattice_store::anonymous::AnonymousAccounts;
 use lattice_store::conformance::RecordingSink;
 use lattice_store::copy::{
     CopyError, CopySource, CopyTarget, Part, Progress, Record, Secrets, Section, copy,
@@ -125,6 +126,15 @@ async fn fill(store: &SqliteStore) -> Vec<Arc<Space>> {
         expires_us: i64::MAX,
     };
     assert!(store.put_token(token).await.expect("a token"));
+    let anonymous = User {
+        id: user(4),
+        email: None,
+        email_verified_us: None,
+        full_name: None,
+        password_hash: None,
+        created_us: NOW_US,
+    };
+    store.create_anonymous(anonymous, NOW_US + 5).await.expect("a user");
     let own = store.private_space(user(1).0).await.expect("a space");
     let new =
         |kind, name: &str| NewSpace { owner: user(1), kind, name: name.into(), max_owned: 9, now_us: NOW_US };
@@ -263,6 +273,7 @@ async fn there_and_back_again() {
     assert_eq!(viewer.role, Role::Viewer);
     assert_eq!(last.views(&viewer.space, user(2)).await.expect("views").len(), 1);
     assert!(last.session_by_token_hash(TokenHash([6; 32])).await.expect("an answer").is_some());
+    assert!(last.is_anonymous(user(4)).await.expect("an answer"));
     last.close().await;
     source.close().await;
     middle.close().await;
@@ -410,6 +421,7 @@ async fn every_table_is_copied() {
         "users",
         "sessions",
         "one_time_token",
+        "anonymous_account",
         "space",
         "member",
         "invite",

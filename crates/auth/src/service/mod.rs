@@ -1,5 +1,6 @@
 //! What routes and sockets ask for: sign up, log in, refresh, log out, and who a token belongs to.
 
+mod anonymous;
 mod known;
 mod passwords;
 mod sessions;
@@ -14,6 +15,8 @@ use lattice_store::time::{Clock, Random};
 use secrecy::SecretString;
 
 use crate::{Keys, Passwords, ServerSecret};
+
+pub(crate) use passwords::checked_name;
 
 /// How long an access token lives, in seconds. Short, since whoever verifies it by our public key alone cannot know that
 /// its session was revoked.
@@ -43,6 +46,8 @@ const SECOND_US: i64 = 1_000_000;
 pub mod method {
     /// E-mail address and password.
     pub const PASSWORD: &str = "password";
+    /// Nothing: the account was made with the session, and nothing else leads to it.
+    pub const ANONYMOUS: &str = "anonymous";
 }
 
 /// Where a request comes from, for the owner of a session to recognise it by. Nothing is decided by it.
@@ -104,6 +109,7 @@ pub struct AuthService {
     keys: Keys,
     passwords: Passwords,
     secret: ServerSecret,
+    makes_anonymous: bool,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -125,13 +131,19 @@ impl AuthService {
         random: Arc<dyn Random>,
     ) -> Self {
         let secret = ServerSecret::random(&*random);
-        Self { store, keys, passwords, secret, clock, random }
+        Self { store, keys, passwords, secret, makes_anonymous: false, clock, random }
     }
 
     /// With a secret that outlives this process and that other instances have as well.
     #[must_use]
     pub fn with_secret(self, secret: ServerSecret) -> Self {
         Self { secret, ..self }
+    }
+
+    /// Makes accounts for those who do not show who they are, or does not.
+    #[must_use]
+    pub fn with_anonymous_accounts(self, makes_anonymous: bool) -> Self {
+        Self { makes_anonymous, ..self }
     }
 
     /// The keys that sign access tokens.
@@ -147,5 +159,9 @@ impl AuthService {
     }
 }
 
+#[cfg(test)]
+mod anonymous_tests;
+#[cfg(test)]
+mod legacy_tests;
 #[cfg(test)]
 mod tests;

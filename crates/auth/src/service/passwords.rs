@@ -90,19 +90,7 @@ impl AuthService {
         password: SecretString,
         full_name: Option<&str>,
     ) -> Result<User, AuthError> {
-        let email = normalise_email(email)?;
-        if !(MIN_PASSWORD_BYTES..=MAX_PASSWORD_BYTES).contains(&password.expose_secret().len()) {
-            return Err(AuthError::WeakPassword);
-        }
-        let full_name = full_name.map(str::trim).filter(|name| !name.is_empty());
-        if full_name
-            .is_some_and(|name| name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control))
-        {
-            return Err(AuthError::BadName);
-        }
-        if is_guessed_first(password.expose_secret(), Some(&email), full_name) {
-            return Err(AuthError::CommonPassword);
-        }
+        let Checked { email, full_name } = checked(email, &password, full_name)?;
         let mut salt = [0; 16];
         self.random.fill(&mut salt);
         // Hashed before the address is looked up: a taken one costs as much as a free one.
@@ -111,7 +99,7 @@ impl AuthService {
             id: UserId(random_id(&*self.random)),
             email: Some(email),
             email_verified_us: None,
-            full_name: full_name.map(str::to_owned),
+            full_name,
             password_hash: Some(password_hash),
             created_us: self.clock.now_us(),
         };
@@ -130,15 +118,56 @@ impl AuthService {
         let user = self.store.user_by_email(&email).await?;
         let hash = user.as_ref().and_then(|user| user.password_hash.as_deref());
         let has_hash = hash.is_some();
-        let verdict = self.passwords.verify(password.clone(), hash).await?;
+        // While accounts have imported hashes, each sign-in does the work of the most costly of them as well.
+        let bcrypt_cost = self.store.highest_bcrypt_cost().await?;
+        let verdict = self.passwords.verify_alike(password.clone(), hash, bcrypt_cost).await?;
         let user =
             user.filter(|_| has_hash && verdict != Verdict::Wrong).ok_or(AuthError::InvalidCredentials)?;
         if verdict == Verdict::RightButOutdated {
             let mut salt = [0; 16];
             self.random.fill(&mut salt);
             let hash = self.passwords.hash(password, salt).await?;
-            self.store.set_password_hash(user.id, hash).await?;
+            // Whoever has set another password meanwhile has it.
+            if let Some(current) = user.password_hash.clone() {
+                self.store.replace_hash(user.id, current, hash).await?;
+            }
         }
         Ok(user)
     }
+}
+
+/// What somebody who makes an account, or chooses a password for one, is called.
+pub(super) struct Checked {
+    /// Normalised.
+    pub(super) email: String,
+    /// Without spaces around it.
+    pub(super) full_name: Option<String>,
+}
+
+/// Whether this may be the address, the password and the name of an account.
+pub(super) fn checked(
+    email: &str,
+    password: &SecretString,
+    full_name: Option<&str>,
+) -> Result<Checked, AuthError> {
+    let email = normalise_email(email)?;
+    if !(MIN_PASSWORD_BYTES..=MAX_PASSWORD_BYTES).contains(&password.expose_secret().len()) {
+        return Err(AuthError::WeakPassword);
+    }
+    let full_name = checked_name(full_name)?;
+    if is_guessed_first(password.expose_secret(), Some(&email), full_name.as_deref()) {
+        return Err(AuthError::CommonPassword);
+    }
+    Ok(Checked { email, full_name })
+}
+
+/// Somebody's name without spaces around it; none if nothing is left.
+pub(crate) fn checked_name(full_name: Option<&str>) -> Result<Option<String>, AuthError> {
+    let full_name = full_name.map(str::trim).filter(|name| !name.is_empty());
+    if full_name
+        .is_some_and(|name| name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control))
+    {
+        return Err(AuthError::BadName);
+    }
+    Ok(full_name.map(str::to_owned))
 }

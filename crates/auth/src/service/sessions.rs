@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::sign_in::shortened_address;
 use super::{
     AuthService, Client, DEAD_SESSION_RETENTION_S, Identity, MAX_LISTED_SESSIONS, MAX_SESSION_LIFE_S,
-    REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, SECOND_US, SWEEP_BATCH, SessionTokens, TOUCH_INTERVAL_S,
+    REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, SECOND_US, SWEEP_BATCH, SessionTokens, TOUCH_INTERVAL_S, method,
 };
 use crate::token::{Device, Refresh};
 use crate::{AuthError, DEVICE_TOKEN_PREFIX};
@@ -29,13 +29,13 @@ impl AuthService {
         let user = self.live_user(&session, now_us).await?;
         let current = presented.turn.hash();
         let next = presented.successor(&self.secret);
+        let end_of_life_us = self.end_of_life_us(&session).await?;
         let rotation = RefreshRotation {
             session: session.id,
             current,
             next: next.turn.hash(),
             now_us,
-            expires_us: (now_us + REFRESH_TOKEN_LIFE_S * SECOND_US)
-                .min(session.created_us + MAX_SESSION_LIFE_S * SECOND_US),
+            expires_us: (now_us + REFRESH_TOKEN_LIFE_S * SECOND_US).min(end_of_life_us),
             address: client.address.map(shortened_address),
         };
         if self.store.rotate_refresh(rotation).await? {
@@ -170,6 +170,8 @@ impl AuthService {
     pub async fn sweep(&self) -> Result<u64, AuthError> {
         let now_us = self.clock.now_us();
         let before_us = now_us - DEAD_SESSION_RETENTION_S * SECOND_US;
+        // While their dead sessions are still there.
+        self.note_ended_anonymous(now_us).await?;
         let mut removed = 0;
         loop {
             let batch = self.store.delete_expired_sessions(before_us, SWEEP_BATCH).await?;
@@ -211,5 +213,13 @@ impl AuthService {
         if let Err(error) = self.store.touch_session(session.id, now_us).await {
             tracing::warn!(session = %session.id, %error, "the last use of a session was not noted");
         }
+    }
+
+    /// When a session ends however often it is refreshed. Of an anonymous account that would be the end: nothing else leads to it.
+    async fn end_of_life_us(&self, session: &Session) -> Result<i64, AuthError> {
+        if session.method == method::ANONYMOUS && self.store.is_anonymous(session.user).await? {
+            return Ok(i64::MAX);
+        }
+        Ok(session.created_us + MAX_SESSION_LIFE_S * SECOND_US)
     }
 }

@@ -1,6 +1,7 @@
 //! The HTTP API. One endpoint per file: what it takes, what it answers, its tests. What is refused is a problem document
 //! ([`problem::Problem`]) with a stable `code`, whoever refused it.
 
+mod anonymous;
 mod answer;
 mod attempts;
 pub mod bearer;
@@ -65,6 +66,8 @@ fn documented(state: AppState, sync: OpenApiRouter) -> OpenApiRouter {
         .routes(routes!(sessions::list::list_sessions, sessions::revoke_all::revoke_sessions))
         .routes(routes!(sessions::revoke_others::revoke_other_sessions))
         .routes(routes!(sessions::revoke::revoke_session))
+        .routes(routes!(anonymous::sign_up::sign_up_anonymously, anonymous::delete::delete_anonymous))
+        .routes(routes!(anonymous::upgrade::upgrade_account))
         .routes(routes!(register_device::register))
         .routes(routes!(login_device::login))
         .routes(routes!(profile::profile, delete_profile::delete_profile))

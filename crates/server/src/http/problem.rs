@@ -117,7 +117,8 @@ impl From<AuthError> for Problem {
             | AuthError::WeakPassword
             | AuthError::CommonPassword
             | AuthError::BadName => StatusCode::UNPROCESSABLE_ENTITY,
-            AuthError::EmailTaken => StatusCode::CONFLICT,
+            AuthError::EmailTaken | AuthError::NotAnonymous => StatusCode::CONFLICT,
+            AuthError::AnonymousOff => StatusCode::FORBIDDEN,
             AuthError::SessionNotFound => StatusCode::NOT_FOUND,
             AuthError::InvalidCredentials
             | AuthError::TokenExpired

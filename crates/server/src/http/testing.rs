@@ -67,6 +67,7 @@ pub(super) struct Bench {
     pub(super) clock: Arc<TestClock>,
     pub(super) sqlite: SqliteStore,
     pub(super) hints: Arc<RecordedHints>,
+    pub(super) auth: Arc<AuthService>,
     pub(super) spaces: Arc<Spaces>,
     pub(super) readiness: Arc<Readiness>,
     router: axum::Router,
@@ -87,6 +88,11 @@ pub(super) struct Answer {
 
 impl Bench {
     pub(super) fn new() -> Self {
+        Self::with(|auth| auth)
+    }
+
+    /// With accounts that are made otherwise.
+    pub(super) fn with(change: impl FnOnce(AuthService) -> AuthService) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(TestClock(AtomicI64::new(1_800_000_000_000_000)));
         let random = Arc::new(SystemRandom);
@@ -99,12 +105,13 @@ impl Bench {
         let cheap = PasswordCost { memory_kib: 8, passes: 1, lanes: 1 };
         let passwords = Passwords::new(cheap).expect("allowed");
         let auth = AuthService::new(store.clone(), keys, passwords, clock.clone(), random.clone());
+        let auth = Arc::new(change(auth));
         let hints = Arc::new(RecordedHints::default());
         let spaces = Arc::new(Spaces::new(store.clone(), hints.clone(), clock.clone(), random));
         let readiness = Arc::new(Readiness::new(store));
-        let state = AppState::new(Arc::new(auth), Arc::clone(&readiness), Arc::clone(&spaces));
+        let state = AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces));
         let router = super::router(state, OpenApiRouter::new());
-        Self { clock, sqlite, hints, spaces, readiness, router, _folder: folder }
+        Self { clock, sqlite, hints, auth, spaces, readiness, router, _folder: folder }
     }
 
     /// Signs Ann up and says what she was answered.
@@ -120,6 +127,13 @@ impl Bench {
     /// Signs somebody up.
     pub(super) async fn person(&self, name: &str) -> Person {
         let answer = self.sign_up(name).await;
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        Person { token: text(&answer["token"]), id: text(&answer["user"]["id"]) }
+    }
+
+    /// Somebody with an anonymous account.
+    pub(super) async fn somebody(&self) -> Person {
+        let answer = self.post("/auth/anonymous", None, &json!({})).await.is(201);
         let text = |value: &Value| value.as_str().expect("text").to_owned();
         Person { token: text(&answer["token"]), id: text(&answer["user"]["id"]) }
     }

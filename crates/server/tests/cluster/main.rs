@@ -9,6 +9,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../anonymous.rs"]
+mod anonymous;
 #[path = "../converge.rs"]
 mod converge;
 mod instances;

@@ -8,6 +8,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../anonymous.rs"]
+mod anonymous;
 #[path = "../converge.rs"]
 mod converge;
 #[path = "../json/main.rs"]

@@ -369,7 +369,7 @@ async fn expired_sessions_are_deleted(store: &dyn AccountStore) {
 }
 
 /// Runs calls at the same time and counts those that say they won.
-async fn winners<'a, F>(calls: impl IntoIterator<Item = F>) -> usize
+pub(super) async fn winners<'a, F>(calls: impl IntoIterator<Item = F>) -> usize
 where
     F: Future<Output = bool> + 'a,
 {

@@ -64,6 +64,8 @@ pub const SECTIONS: &[Section] = {
         },
         // hash, purpose, user, payload, created_us, expires_us
         Section { name: "one_time_token", columns: &[Bytes, Text, Id, Text, Integer, Integer], key: 1 },
+        // user, look_us, ended_us
+        Section { name: "anonymous_account", columns: &[Id, Integer, Integer], key: 1 },
         // id, kind, owner, name, rules, policy, schema_rule, created_us, archived_us, deleted_us, purged. Those that were
         // deleted move as well, without what they held, so that their ids are not given out again.
         Section {

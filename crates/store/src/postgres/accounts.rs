@@ -1,7 +1,7 @@
 //! Users and sessions in PostgreSQL.
 
 pub(super) mod sessions;
-mod users;
+pub(super) mod users;
 
 use super::PostgresStore;
 use super::access::change_access;

@@ -38,6 +38,7 @@ fn columns(section: &Section) -> Result<&'static [&'static str], PgError> {
             "address",
         ],
         "one_time_token" => &["hash", "purpose", "user_id", "payload", "created_us", "expires_us"],
+        "anonymous_account" => &["user_id", "look_us", "ended_us"],
         "space" => &[
             "space_id",
             "kind",

@@ -5,12 +5,14 @@
 
 mod access;
 mod accounts;
+mod anonymous;
 mod channel;
 mod connect;
 mod copy;
 mod directory;
 mod error;
 mod group;
+mod hashes;
 mod one_time;
 mod overlay;
 mod pages;

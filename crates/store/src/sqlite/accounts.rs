@@ -4,8 +4,8 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::SqliteStore;
 use super::directory::users;
+use super::{SqliteStore, anonymous};
 use crate::accounts::{
     AccountStore, RefreshRotation, Session, SessionId, SessionKind, TokenHash, User, UserId,
 };
@@ -20,7 +20,7 @@ const SESSION_COLUMNS: &str = "id, user_id, kind, method, token_hash, refresh_ha
      rotated_us, expires_us, created_us, last_used_us, revoked_us, device_name, user_agent, address";
 
 /// Keeps a new user. A taken id or e-mail address is [`StoreError::Conflict`].
-fn create_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
+pub(super) fn create_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
     let sql = "INSERT INTO users (id, email, email_verified_us, full_name, password_hash, created_us)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
     let inserted = execute(
@@ -68,6 +68,7 @@ pub(super) fn delete_user(
     users::forget(connection, id, tombstone, now_us)?;
     execute(connection, "DELETE FROM sessions WHERE user_id = ?1", params![id.0])?;
     execute(connection, "DELETE FROM one_time_token WHERE user_id = ?1", params![id.0])?;
+    anonymous::forget(connection, id)?;
     execute(connection, "DELETE FROM users WHERE id = ?1", params![id.0]).map(|deleted| deleted > 0)
 }
 
@@ -426,6 +427,8 @@ mod tests {
         let store = open(&folder.path().join("lattice.db"));
         crate::conformance::accounts(&store).await;
         crate::conformance::one_time_tokens(&Arc::new(store.clone())).await;
+        crate::conformance::anonymous_accounts(&store).await;
+        crate::conformance::password_hashes(&store).await;
         store.close().await;
     }
 

@@ -45,6 +45,10 @@ fn statements(section: &Section) -> Result<Statements, StoreError> {
             "INSERT INTO one_time_token (hash, purpose, user_id, payload, created_us, expires_us)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         ),
+        "anonymous_account" => (
+            "SELECT user_id, look_us, ended_us FROM anonymous_account WHERE user_id > ?1 ORDER BY user_id LIMIT ?2",
+            "INSERT INTO anonymous_account (user_id, look_us, ended_us) VALUES (?1, ?2, ?3)",
+        ),
         "space" => (
             "SELECT id, kind, owner, name, rules, policy, schema_rule, created_us, archived_us, deleted_us, purged
              FROM space WHERE id > ?1 ORDER BY id LIMIT ?2",

@@ -1,11 +1,13 @@
 //! The SQLite backend: one file, one writer thread with group commit, readers apart.
 
 mod accounts;
+mod anonymous;
 mod audit;
 mod block;
 mod copy;
 pub mod directory;
 mod group;
+mod hashes;
 mod keys;
 mod log;
 mod one_time;

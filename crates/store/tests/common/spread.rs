@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lattice_engine::{Policy, PullData, PullRequest, Receipt, Role, Seq, SpaceHead, SpaceId};
 use lattice_protocol::EntryId;
 use lattice_store::accounts::{AccountStore, RefreshRotation, Session, SessionId, TokenHash, User, UserId};
+use lattice_store::anonymous::{Abandoned, AnonymousAccounts, Upgrade};
 use lattice_store::directory::{
     Accept, Asked, Directory, Invite, InviteId, Member, NewInvite, NewSpace, Page, RefusalCursor, RefusalsOf,
     RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange, SpaceEntry,
 };
+use lattice_store::hashes::PasswordHashes;
 use lattice_store::one_time::{OneTimeToken, OneTimeTokens};
 use lattice_store::postgres::PostgresStore;
 use lattice_store::spaces::{AuditLine, Space, SpaceStore, Upload, UploadAnswer};
@@ -69,6 +71,24 @@ impl OneTimeTokens for Spread {
         fn update_token(hash: TokenHash, current: String, next: String) -> BoxFuture<'_, Result<bool, StoreError>>;
         fn delete_tokens(user: UserId, purpose: &'static str) -> BoxFuture<'_, Result<u64, StoreError>>;
         fn delete_expired_tokens(before_us: i64, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>>;
+    }
+}
+
+impl AnonymousAccounts for Spread {
+    spread! {
+        fn create_anonymous(user: User, look_us: i64) -> BoxFuture<'_, Result<(), StoreError>>;
+        fn is_anonymous(id: UserId) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn upgrade_anonymous(id: UserId, upgrade: Upgrade) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn end_anonymity(id: UserId) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn note_ended_anonymous(now_us: i64, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>>;
+        fn abandoned_anonymous(before_us: i64, after: Option<Abandoned>, limit: u32) -> BoxFuture<'_, Result<Vec<Abandoned>, StoreError>>;
+    }
+}
+
+impl PasswordHashes for Spread {
+    spread! {
+        fn replace_hash(id: UserId, current: String, next: String) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn highest_bcrypt_cost() -> BoxFuture<'_, Result<Option<u32>, StoreError>>;
     }
 }
 

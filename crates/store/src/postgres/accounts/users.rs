@@ -19,7 +19,7 @@ macro_rules! select {
 }
 
 /// Keeps a new user. A taken id or e-mail address is [`StoreError::Conflict`].
-pub(super) async fn create(connection: &Connection, user: &User) -> Result<(), PgError> {
+pub(in super::super) async fn create(connection: &Connection, user: &User) -> Result<(), PgError> {
     let sql = "INSERT INTO users (id, email, email_verified_us, full_name, password_hash, created_us)
                VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
     let User { id, email, email_verified_us, full_name, password_hash, created_us } = user;

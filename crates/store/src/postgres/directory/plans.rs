@@ -8,7 +8,7 @@ use tokio_postgres::SimpleQueryMessage;
 use super::{invites, lists, members, purge, refusals, seen, spaces, users};
 use crate::postgres::accounts::sessions;
 use crate::postgres::transaction::Connection;
-use crate::postgres::{PostgresOptions, PostgresStore};
+use crate::postgres::{PostgresOptions, PostgresStore, anonymous, hashes};
 use crate::spaces::{CommitSink, Committed};
 use crate::time::{SystemClock, SystemRandom};
 
@@ -92,6 +92,10 @@ async fn every_list_and_look_up_uses_an_index() {
         (sessions::DELETE_OF_USER, "sessions_of_user"),
         (sessions::DELETE_EXPIRED, "sessions_by_end"),
         (purge::NEXT, "space_to_purge"),
+        (anonymous::NOTE_ENDED, "anonymous_account_to_look_at"),
+        (anonymous::NOTE_ENDED, "sessions_of_user"),
+        (anonymous::ABANDONED, "anonymous_account_by_end"),
+        (hashes::HIGHEST_BCRYPT_COST, "user_by_bcrypt_cost"),
     ];
     for (sql, index) in lookups.into_iter().chain(purge::ERASE.map(|sql| (sql, "_"))) {
         let plan = plan(&connection, sql).await;

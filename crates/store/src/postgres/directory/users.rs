@@ -8,10 +8,9 @@ use crate::directory::{Answer, Denied};
 use crate::postgres::access;
 use crate::postgres::accounts::sessions;
 use crate::postgres::error::PgError;
-use crate::postgres::one_time;
-use crate::postgres::quotas;
 use crate::postgres::transaction::{Connection, execute, query, query_opt};
 use crate::postgres::values::{space, uuid};
+use crate::postgres::{anonymous, one_time, quotas};
 
 /// What becomes of somebody who is a member of a space of whoever goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,6 +97,7 @@ pub(in super::super) async fn delete(
     quotas::forget(connection, user, &locked).await?;
     sessions::delete_of_user(connection, user).await?;
     one_time::delete_of_user(connection, user).await?;
+    anonymous::forget(connection, user).await?;
     execute(connection, "DELETE FROM users WHERE id = $1", &[&id]).await?;
     Ok(Ok(owned.into_iter().map(|(_, space)| space).collect()))
 }
