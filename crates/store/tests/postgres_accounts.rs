@@ -17,6 +17,7 @@ async fn postgres_passes_the_conformance_suite_of_accounts() {
     let store = open(&database.url(), &Arc::new(RecordingSink::default())).await.expect("it opens");
     conformance::accounts(&store).await;
     conformance::one_time_tokens(&Arc::new(store.clone())).await;
+    conformance::access_log(&store).await;
     store.close().await;
     assert_eq!(store.set_password_hash(UserId([1; 16]), "x".to_owned()).await, Err(StoreError::Closed));
 }
@@ -27,6 +28,7 @@ async fn two_instances_pass_it_together() {
     let instances = open_two(&database).await;
     conformance::accounts(&Spread::over(instances.clone())).await;
     conformance::one_time_tokens(&Arc::new(Spread::over(instances.clone()))).await;
+    conformance::access_log(&Spread::over(instances.clone())).await;
     for instance in instances {
         instance.close().await;
     }

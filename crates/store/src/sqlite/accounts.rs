@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteStore;
 use super::directory::users;
+use super::traces;
 use crate::accounts::{
     AccountStore, RefreshRotation, Session, SessionId, SessionKind, TokenHash, User, UserId,
 };
@@ -68,6 +69,7 @@ pub(super) fn delete_user(
     users::forget(connection, id, tombstone, now_us)?;
     execute(connection, "DELETE FROM sessions WHERE user_id = ?1", params![id.0])?;
     execute(connection, "DELETE FROM one_time_token WHERE user_id = ?1", params![id.0])?;
+    traces::note(connection, id, now_us)?;
     execute(connection, "DELETE FROM users WHERE id = ?1", params![id.0]).map(|deleted| deleted > 0)
 }
 
@@ -426,6 +428,7 @@ mod tests {
         let store = open(&folder.path().join("lattice.db"));
         crate::conformance::accounts(&store).await;
         crate::conformance::one_time_tokens(&Arc::new(store.clone())).await;
+        crate::conformance::access_log(&store).await;
         store.close().await;
     }
 

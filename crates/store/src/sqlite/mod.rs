@@ -1,5 +1,6 @@
 //! The SQLite backend: one file, one writer thread with group commit, readers apart.
 
+mod access_log;
 mod accounts;
 mod audit;
 mod block;
@@ -18,6 +19,7 @@ mod space_store;
 pub mod spaces;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod version;
 mod wal;
 mod writer;
@@ -36,6 +38,7 @@ use crate::StoreError;
 use crate::spaces::CommitSink;
 use crate::time::{Clock, Random};
 
+pub use access_log::read_access_log;
 pub use group::Group;
 pub use open::{Identity, OpenError, open_connection, prepare};
 pub use recent::{RecentLimits, View};

@@ -9,6 +9,7 @@ use crate::postgres::access;
 use crate::postgres::accounts::sessions;
 use crate::postgres::error::PgError;
 use crate::postgres::one_time;
+use crate::postgres::traces;
 use crate::postgres::transaction::{Connection, execute, query, query_opt};
 use crate::postgres::values::{space, uuid};
 
@@ -96,6 +97,7 @@ pub(in super::super) async fn delete(
     execute(connection, sql, &[&id, &locked]).await?;
     sessions::delete_of_user(connection, user).await?;
     one_time::delete_of_user(connection, user).await?;
+    traces::note(connection, user, now_us).await?;
     execute(connection, "DELETE FROM users WHERE id = $1", &[&id]).await?;
     Ok(Ok(owned.into_iter().map(|(_, space)| space).collect()))
 }
