@@ -42,6 +42,9 @@ pub enum AuthError {
     /// The user has no such live session.
     #[error("there is no such session")]
     SessionNotFound,
+    /// Whoever asks has signed in too long ago for what they ask.
+    #[error("sign in again: this is for those who have done so within the last 15 minutes")]
+    SessionNotFresh,
     /// Too many passwords wait to be checked.
     #[error("the server is busy; try again shortly")]
     Busy,
@@ -69,6 +72,7 @@ impl AuthError {
             Self::SessionRevoked => "session_revoked",
             Self::RefreshReused(_) => "refresh_reused",
             Self::SessionNotFound => "session_not_found",
+            Self::SessionNotFresh => "session_not_fresh",
             Self::Busy => "busy",
             Self::Store(_) | Self::Internal(_) => "internal",
         }

@@ -2,7 +2,7 @@
 //! and what they say is decided in `lattice-auth`; nothing is ever changed in it but that the addresses of accounts which are
 //! gone are taken out.
 
-use lattice_engine::SpaceId;
+pub use lattice_engine::SpaceId;
 
 use crate::accounts::{SessionId, UserId};
 use crate::directory::Page;

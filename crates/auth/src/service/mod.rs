@@ -1,5 +1,6 @@
 //! What routes and sockets ask for: sign up, log in, refresh, log out, and who a token belongs to.
 
+mod access_log;
 mod passwords;
 mod sessions;
 mod sign_in;
@@ -12,7 +13,10 @@ use lattice_store::auth::AuthStore;
 use lattice_store::time::{Clock, Random};
 use secrecy::SecretString;
 
+use crate::audit::{AccessAudit, NoAudit};
 use crate::{Keys, Passwords, ServerSecret};
+
+pub use access_log::FRESH_SESSION_S;
 
 /// How long an access token lives, in seconds. Short, since whoever verifies it by our public key alone cannot know that
 /// its session was revoked.
@@ -103,6 +107,7 @@ pub struct AuthService {
     keys: Keys,
     passwords: Passwords,
     secret: ServerSecret,
+    audit: Arc<dyn AccessAudit>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -124,13 +129,25 @@ impl AuthService {
         random: Arc<dyn Random>,
     ) -> Self {
         let secret = ServerSecret::random(&*random);
-        Self { store, keys, passwords, secret, clock, random }
+        Self { store, keys, passwords, secret, audit: Arc::new(NoAudit), clock, random }
     }
 
     /// With a secret that outlives this process and that other instances have as well.
     #[must_use]
     pub fn with_secret(self, secret: ServerSecret) -> Self {
         Self { secret, ..self }
+    }
+
+    /// With somebody who notes who comes in and who does not.
+    #[must_use]
+    pub fn with_audit(self, audit: Arc<dyn AccessAudit>) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// Who notes what happens.
+    #[must_use]
+    pub fn audit(&self) -> &Arc<dyn AccessAudit> {
+        &self.audit
     }
 
     /// The keys that sign access tokens.
