@@ -184,7 +184,8 @@ impl AccessAudit for Recorder {
                 queue.taken
             };
             self.wake.notify_one();
-            let _ = tokio::time::timeout(MAX_FLUSH_TIME, written.wait_for(|written| *written >= wanted)).await;
+            let _ =
+                tokio::time::timeout(MAX_FLUSH_TIME, written.wait_for(|written| *written >= wanted)).await;
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The Lattice sync server: HTTP, WebSocket, hub and configuration. The binary `lattice-server` is a thin shell around it.
 
+pub mod audit;
 pub mod backend;
 pub mod bus;
 pub mod commands;

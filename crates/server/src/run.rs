@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::audit::Recorder;
 use crate::backend::Backend;
 use crate::bus::{Bus, Outbox};
 use crate::config::{Config, ConfigError, Database};
@@ -107,13 +108,18 @@ impl Server {
         let keys = backend.keys(config, &*random).await?;
         let passwords = Passwords::new(PasswordCost::default());
         let passwords = passwords.map_err(|error| StartError::Keys(error.to_string()))?;
+        let log = Arc::clone(&backend.accounts);
+        let recorder = Recorder::new(log, Arc::clone(&clock), Arc::clone(&random));
         let accounts = Arc::clone(&backend.accounts);
         let auth = AuthService::new(accounts, keys, passwords, Arc::clone(&clock), Arc::clone(&random))
-            .with_secret(ServerSecret::from_root(&backend.mint_key.0));
+            .with_secret(ServerSecret::from_root(&backend.mint_key.0))
+            .with_audit(Arc::clone(&recorder) as _);
         let auth = Arc::new(auth);
 
         let (stop, stop_bus) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, background) = (TaskTracker::new(), TaskTracker::new());
+        // Until the last request is answered, and then what still waits is written.
+        background.spawn(Arc::clone(&recorder).run(stop_bus.clone()));
         let mut readiness = Readiness::new(Arc::clone(&backend.accounts) as _);
         if let (Some(transport), Some(version)) = (backend.transport(config).await?, backend.version_look()) {
             let spaces = Arc::clone(&backend.spaces);
@@ -160,7 +166,8 @@ impl Server {
             .routes(routes!(changes::poll_changes, changes::upload_changes))
             .with_state(sync);
         let hints: Arc<dyn AccessHints> = Arc::clone(&hub) as _;
-        let spaces = Arc::new(Spaces::new(Arc::clone(&backend.directory), hints, clock, random));
+        let spaces = Spaces::new(Arc::clone(&backend.directory), hints, clock, random);
+        let spaces = Arc::new(spaces.with_audit(recorder));
         let state =
             http::state::AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces))
                 .with_limits(limits);
@@ -173,6 +180,7 @@ impl Server {
             stop.clone(),
             tracker.clone(),
         ));
+        tracker.spawn(upkeep::forget_events(Arc::clone(&auth), config.access_log_days, stop.clone()));
         tracker.spawn(upkeep::sweep(auth, stop.clone()));
         tracker.spawn(upkeep::forget_invites(Arc::clone(&spaces), stop.clone()));
         tracker.spawn(upkeep::purge(spaces, stop.clone()));
@@ -202,7 +210,9 @@ impl Server {
         self.stop_bus.cancel();
         self.background.close();
         if tokio::time::timeout(MAX_FAREWELL_TIME, self.background.wait()).await.is_err() {
-            tracing::warn!("the other instances could not be told of the last changes; they find them");
+            tracing::warn!(
+                "the other instances could not be told of the last changes, or the access log was not written"
+            );
         }
         self.backend.close().await;
     }

@@ -89,6 +89,13 @@ impl Event {
         self
     }
 
+    /// The same as something that was refused: `detail.asked` says what would have happened.
+    pub fn refused(self, code: &'static str) -> Self {
+        let asked = self.kind.as_str();
+        Self { kind: Kind::AccessRefused, ..self.code(code).detail("asked", asked) }
+            .at_most_every(super::REFUSAL_INTERVAL_S)
+    }
+
     /// More about it: what is not secret, and names nobody but by ids.
     pub fn detail(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.detail.insert(name.to_owned(), value.into());

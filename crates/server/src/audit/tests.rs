@@ -54,8 +54,7 @@ struct Bench {
 impl Bench {
     fn start(fails: bool) -> Self {
         let log = Arc::new(Log { fails: AtomicBool::new(fails), ..Log::default() });
-        let recorder =
-            Recorder::new(Arc::clone(&log) as _, Arc::new(SystemClock), Arc::new(SystemRandom));
+        let recorder = Recorder::new(Arc::clone(&log) as _, Arc::new(SystemClock), Arc::new(SystemRandom));
         let stop = CancellationToken::new();
         let running = tokio::spawn(Arc::clone(&recorder).run(stop.clone()));
         Self { log, recorder, stop, running }

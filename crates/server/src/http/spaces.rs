@@ -3,6 +3,7 @@
 //! Who is refused what is decided by the store. A space that one may not see is answered like one that does not exist, to
 //! the byte; what one sees but may not do is `forbidden`.
 
+pub(super) mod access_log;
 pub(super) mod change;
 pub(super) mod create;
 pub(super) mod create_invite;
