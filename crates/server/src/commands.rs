@@ -1,6 +1,8 @@
 //! What the binary does besides serving.
 
+mod access_log;
 mod copy;
+mod export_account;
 mod healthcheck;
 mod migrate;
 
@@ -23,6 +25,14 @@ pub enum Command {
         #[arg(long, hide_env_values = true)]
         to: String,
     },
+    /// Lists what happened with accounts and rights, the last event first. A server may run meanwhile.
+    AccessLog(access_log::Filter),
+    /// Writes everything that is kept of one user to standard output, one JSON object a line. A server may run meanwhile.
+    ExportAccount {
+        /// The id or the e-mail address of the user.
+        #[arg(long)]
+        user: String,
+    },
     /// Asks the server on this machine whether it is ready; for the health checks of containers.
     Healthcheck,
 }
@@ -36,6 +46,8 @@ impl Command {
         match self {
             Self::Migrate => migrate::run(config).await,
             Self::Copy { from, to } => copy::run(config, from, to).await,
+            Self::AccessLog(filter) => access_log::run(config, filter).await,
+            Self::ExportAccount { user } => export_account::run(config, user).await,
             Self::Healthcheck => healthcheck::run(config).await,
         }
     }

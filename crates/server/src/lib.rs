@@ -5,6 +5,7 @@ pub mod backend;
 pub mod bus;
 pub mod commands;
 pub mod config;
+pub mod export;
 pub mod http;
 pub mod hub;
 pub mod instances;

@@ -18,6 +18,8 @@ use crate::audit::Recorder;
 use crate::backend::Backend;
 use crate::bus::{Bus, Outbox};
 use crate::config::{Config, ConfigError, Database};
+use crate::export::Exporter;
+use crate::http::export::ExportState;
 use crate::hub::Hub;
 use crate::instances::Instances;
 use crate::limits::Limits;
@@ -160,11 +162,19 @@ impl Server {
             }),
             rates: Arc::clone(&limits),
         };
+        let exporter = Exporter {
+            accounts: Arc::clone(&backend.accounts),
+            directory: Arc::clone(&backend.directory),
+            spaces: Arc::clone(&backend.spaces),
+            clock: Arc::clone(&clock),
+        };
+        let exports = ExportState::new(Arc::clone(&auth), exporter, tracker.clone(), stop.clone());
         let sync = OpenApiRouter::new()
             .routes(routes!(handshake::sync_socket))
             .routes(routes!(handshake::sync_space_socket))
             .routes(routes!(changes::poll_changes, changes::upload_changes))
-            .with_state(sync);
+            .with_state(sync)
+            .merge(exports.routes());
         let hints: Arc<dyn AccessHints> = Arc::clone(&hub) as _;
         let spaces = Spaces::new(Arc::clone(&backend.directory), hints, clock, random);
         let spaces = Arc::new(spaces.with_audit(recorder));

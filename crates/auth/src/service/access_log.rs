@@ -1,7 +1,6 @@
 //! What the access log holds, and for how long.
 
 use lattice_store::access_log::{AccessEvent, EventCursor, EventQuery};
-use lattice_store::accounts::UserId;
 use lattice_store::directory::Page;
 
 use super::{AuthService, Identity, SECOND_US};
@@ -49,24 +48,5 @@ impl AuthService {
         let session = self.store.session_by_id(identity.session).await?.ok_or(AuthError::SessionRevoked)?;
         let fresh = self.clock.now_us() - session.created_us < FRESH_SESSION_S * SECOND_US;
         if fresh { Ok(()) } else { Err(AuthError::SessionNotFresh) }
-    }
-
-    /// The account with this id, as it is kept.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn account(&self, user: UserId) -> Result<Option<lattice_store::accounts::User>, AuthError> {
-        Ok(self.store.user_by_id(user).await?)
-    }
-
-    /// The account with this e-mail address.
-    ///
-    /// # Errors
-    /// [`AuthError::BadEmail`], or the store's.
-    pub async fn account_with_email(
-        &self,
-        email: &str,
-    ) -> Result<Option<lattice_store::accounts::User>, AuthError> {
-        Ok(self.store.user_by_email(&crate::normalise_email(email)?).await?)
     }
 }

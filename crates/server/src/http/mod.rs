@@ -1,11 +1,12 @@
 //! The HTTP API. One endpoint per file: what it takes, what it answers, its tests. What is refused is a problem document
 //! ([`problem::Problem`]) with a stable `code`, whoever refused it.
 
-mod access_log;
+pub(crate) mod access_log;
 mod answer;
 pub mod bearer;
 mod client;
 mod delete_profile;
+pub mod export;
 mod headers;
 mod healthz;
 mod invites;
@@ -26,7 +27,7 @@ mod refusals;
 mod register_device;
 mod sessions;
 mod signup;
-mod spaces;
+pub(crate) mod spaces;
 pub mod state;
 #[cfg(test)]
 mod testing;

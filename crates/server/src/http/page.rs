@@ -75,7 +75,7 @@ impl Cursor for EventCursor {
 }
 
 /// A UUID as it is written everywhere but in entries.
-pub(super) fn uuid(bytes: &[u8; 16]) -> String {
+pub(crate) fn uuid(bytes: &[u8; 16]) -> String {
     String::from_utf8_lossy(&format_uuid(bytes, Spelling::default())).into_owned()
 }
 

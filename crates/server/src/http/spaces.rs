@@ -30,7 +30,7 @@ use utoipa::ToSchema;
 use super::page::{Cursor, uuid};
 
 /// A time as it is written everywhere: seconds since 1970, exact to the microsecond.
-pub(super) fn seconds(time_us: i64) -> f64 {
+pub(crate) fn seconds(time_us: i64) -> f64 {
     // Below 2^53 microseconds, which is the year 2255, no digit is lost.
     time_us as f64 / 1e6
 }

@@ -1,12 +1,9 @@
 //! The access log in SQLite.
 
-use std::path::Path;
-
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::SqliteStore;
 use super::accounts::{Columns, execute};
-use super::open::{OpenError, open_reader};
 use crate::access_log::{AccessEvent, AccessLog, EventCursor, EventQuery};
 use crate::accounts::{SessionId, UserId};
 use crate::directory::Page;
@@ -21,8 +18,6 @@ const APPEND: &str = "INSERT INTO access_log (at_us, id, kind, code, actor, subj
 /// `?1` before when, `?2` the limit.
 const DELETE: &str = "DELETE FROM access_log WHERE (at_us, id) IN (
          SELECT at_us, id FROM access_log WHERE at_us < ?1 ORDER BY at_us, id LIMIT ?2)";
-/// Kibibytes that a process which only reads the log keeps in memory.
-const READER_CACHE_KIB: i32 = 2_048;
 
 fn append(connection: &Connection, events: &[AccessEvent]) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(APPEND)?;
@@ -44,7 +39,10 @@ fn append(connection: &Connection, events: &[AccessEvent]) -> Result<(), StoreEr
     Ok(())
 }
 
-fn list(connection: &Connection, query: &EventQuery) -> Result<Page<AccessEvent, EventCursor>, StoreError> {
+pub(super) fn list(
+    connection: &Connection,
+    query: &EventQuery,
+) -> Result<Page<AccessEvent, EventCursor>, StoreError> {
     let (sql, values) = access_log::page(query, '?');
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
@@ -70,15 +68,6 @@ fn read(row: &Row<'_>) -> Result<AccessEvent, StoreError> {
         user_agent: columns.text("user_agent")?,
         detail: columns.text("detail")?,
     })
-}
-
-/// Events of a file that a server may be using.
-///
-/// # Errors
-/// When it cannot be opened or read.
-pub fn read_access_log(path: &Path, query: &EventQuery) -> Result<Page<AccessEvent, EventCursor>, OpenError> {
-    let connection = open_reader(path, READER_CACHE_KIB)?;
-    list(&connection, query).map_err(OpenError::Failed)
 }
 
 impl AccessLog for SqliteStore {

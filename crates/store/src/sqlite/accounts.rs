@@ -40,7 +40,7 @@ fn create_user(connection: &Connection, user: &User) -> Result<(), StoreError> {
 }
 
 /// The user with this e-mail address.
-fn user_by_email(connection: &Connection, email: &str) -> Result<Option<User>, StoreError> {
+pub(super) fn user_by_email(connection: &Connection, email: &str) -> Result<Option<User>, StoreError> {
     one(connection, &format!("SELECT {USER_COLUMNS} FROM users WHERE email = ?1"), params![email], user)
 }
 

@@ -3,6 +3,7 @@
 mod access_log;
 mod accounts;
 mod audit;
+mod beside;
 mod block;
 mod copy;
 pub mod directory;
@@ -38,7 +39,7 @@ use crate::StoreError;
 use crate::spaces::CommitSink;
 use crate::time::{Clock, Random};
 
-pub use access_log::read_access_log;
+pub use beside::{find_user, read_access_log, snapshot};
 pub use group::Group;
 pub use open::{Identity, OpenError, open_connection, prepare};
 pub use recent::{RecentLimits, View};
