@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use crate::StoreError;
 use crate::sqlite::group::{Group, in_savepoint};
 use crate::sqlite::keys::place;
+use crate::sqlite::open::{erase_all, erase_by_the_way};
 use crate::sqlite::traces;
 use crate::sqlite::writer::Job;
 
@@ -57,14 +58,29 @@ impl Purge {
     }
 }
 
-impl Job for Purge {
-    fn run(&mut self, transaction: &Transaction<'_>, group: &mut Group, now_us: i64) {
-        self.result = in_savepoint(transaction, || {
+impl Purge {
+    fn erase(
+        &self,
+        transaction: &Transaction<'_>,
+        group: &mut Group,
+        now_us: i64,
+    ) -> Result<u64, StoreError> {
+        in_savepoint(transaction, || {
             let limit = u64::from(self.limit);
             let erased = purge(transaction, group, limit)?;
             let left = limit.saturating_sub(erased);
             Ok(erased + if left > 0 { traces::erase(transaction, left, now_us)? } else { 0 })
-        });
+        })
+    }
+}
+
+impl Job for Purge {
+    fn run(&mut self, transaction: &Transaction<'_>, group: &mut Group, now_us: i64) {
+        self.result =
+            erase_all(transaction).map_err(Into::into).and_then(|()| self.erase(transaction, group, now_us));
+        if let Err(error) = erase_by_the_way(transaction) {
+            tracing::warn!(%error, "what is deleted goes on being overwritten everywhere");
+        }
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
