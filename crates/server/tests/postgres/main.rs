@@ -8,8 +8,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../access_log.rs"]
+mod access_log;
 #[path = "../converge.rs"]
 mod converge;
+#[path = "../deletion.rs"]
+mod deletion;
+#[path = "../export.rs"]
+mod export;
 #[path = "../json/main.rs"]
 mod json;
 #[path = "../kill.rs"]
@@ -20,6 +26,8 @@ mod lifecycle;
 mod limits;
 #[path = "../refusals.rs"]
 mod refusals;
+#[path = "../secrets.rs"]
+mod secrets;
 #[path = "../shared/main.rs"]
 mod shared;
 #[path = "../sync.rs"]
