@@ -48,6 +48,9 @@ pub enum AuthError {
     /// The account has another way in already.
     #[error("the account is not anonymous")]
     NotAnonymous,
+    /// Whoever asks has signed in too long ago for what they ask.
+    #[error("sign in again: this is for those who have done so within the last 15 minutes")]
+    SessionNotFresh,
     /// Too many passwords wait to be checked.
     #[error("the server is busy; try again shortly")]
     Busy,
@@ -77,6 +80,7 @@ impl AuthError {
             Self::SessionNotFound => "session_not_found",
             Self::AnonymousOff => "anonymous_off",
             Self::NotAnonymous => "not_anonymous",
+            Self::SessionNotFresh => "session_not_fresh",
             Self::Busy => "busy",
             Self::Store(_) | Self::Internal(_) => "internal",
         }

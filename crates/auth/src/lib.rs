@@ -11,6 +11,7 @@
 //!
 //! Every token belongs to a session in the store, and is worth nothing once that session is revoked.
 
+pub mod audit;
 mod email;
 mod error;
 mod guessing;
@@ -37,7 +38,7 @@ pub use password::{
 };
 pub use secret::ServerSecret;
 pub use service::{
-    ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, Identity,
+    ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, FRESH_SESSION_S, Identity,
     MAX_LISTED_SESSIONS, MAX_SESSION_LIFE_S, REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, SessionTokens, method,
 };
 pub use token::{

@@ -1,6 +1,8 @@
 //! What the binary does besides serving.
 
+mod access_log;
 mod copy;
+mod export_account;
 mod healthcheck;
 mod import_users;
 mod migrate;
@@ -41,6 +43,14 @@ pub enum Command {
         /// The file; `-` for the standard input.
         file: PathBuf,
     },
+    /// Lists what happened with accounts and rights, the last event first. A server may run meanwhile.
+    AccessLog(access_log::Filter),
+    /// Writes everything that is kept of one user to standard output, one JSON object a line. A server may run meanwhile.
+    ExportAccount {
+        /// The id or the e-mail address of the user.
+        #[arg(long)]
+        user: String,
+    },
     /// Asks the server on this machine whether it is ready; for the health checks of containers.
     Healthcheck,
 }
@@ -56,6 +66,8 @@ impl Command {
             Self::Copy { from, to } => copy::run(config, from, to).await,
             Self::Quota { command } => quota::run(config, command).await,
             Self::ImportUsers { file } => import_users::run(config, file).await,
+            Self::AccessLog(filter) => access_log::run(config, filter).await,
+            Self::ExportAccount { user } => export_account::run(config, user).await,
             Self::Healthcheck => healthcheck::run(config).await,
         }
     }

@@ -19,6 +19,9 @@ use crate::net::client_address::parse_network;
 /// Smallest limit on frames that still takes what clients send by default.
 const MIN_FRAME_BYTES: usize = 64 << 10;
 
+/// Longest time that the access log may be kept by number: a century.
+const MAX_ACCESS_LOG_DAYS: u32 = 36_500;
+
 /// The settings of `lattice-server`.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
@@ -106,6 +109,9 @@ pub struct Config {
     /// How concurrent changes are merged in spaces made from now on: `field` or `row`.
     #[arg(long, env = "MERGE_RULE", default_value = "field", value_parser = parse_rule)]
     pub merge_rule: Rule,
+    /// For how many days the access log is kept; 0 keeps it for ever.
+    #[arg(long, env = "ACCESS_LOG_DAYS", default_value_t = 90)]
+    pub access_log_days: u32,
     /// What is logged, for example `info` or `lattice_server=debug`.
     #[arg(long, env = "LOG", default_value = "info")]
     pub log: String,
@@ -193,6 +199,8 @@ impl Config {
             format!("DRAIN_SECONDS is {}; it must be 0 to 600", self.drain_seconds)
         } else if self.anonymous_retention_days > 3_650 {
             format!("ANONYMOUS_RETENTION_DAYS is {}; it must be 0 to 3650", self.anonymous_retention_days)
+        } else if self.access_log_days > MAX_ACCESS_LOG_DAYS {
+            format!("ACCESS_LOG_DAYS is {}; it must be 0 to {MAX_ACCESS_LOG_DAYS}", self.access_log_days)
         } else if let Some(problem) = self.redis_problem()? {
             problem
         } else if self.jwt_secret_previous.is_some() && self.jwt_secret.is_none() {

@@ -1,10 +1,12 @@
 //! The Lattice sync server: HTTP, WebSocket, hub and configuration. The binary `lattice-server` is a thin shell around it.
 
 pub mod abandonment;
+pub mod audit;
 pub mod backend;
 pub mod bus;
 pub mod commands;
 pub mod config;
+pub mod export;
 pub mod http;
 pub mod hub;
 pub mod instances;

@@ -15,9 +15,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::abandonment::Abandonment;
+use crate::audit::Recorder;
 use crate::backend::Backend;
 use crate::bus::{Bus, Outbox};
 use crate::config::{Config, ConfigError, Database};
+use crate::export::Exporter;
+use crate::http::export::ExportState;
 use crate::hub::Hub;
 use crate::instances::Instances;
 use crate::limits::Limits;
@@ -108,14 +111,19 @@ impl Server {
         let keys = backend.keys(config, &*random).await?;
         let passwords = Passwords::new(PasswordCost::default());
         let passwords = passwords.map_err(|error| StartError::Keys(error.to_string()))?;
+        let log = Arc::clone(&backend.accounts);
+        let recorder = Recorder::new(log, Arc::clone(&clock), Arc::clone(&random));
         let accounts = Arc::clone(&backend.accounts);
         let auth = AuthService::new(accounts, keys, passwords, Arc::clone(&clock), Arc::clone(&random))
             .with_secret(ServerSecret::from_root(&backend.mint_key.0))
-            .with_anonymous_accounts(config.anonymous_accounts);
+            .with_anonymous_accounts(config.anonymous_accounts)
+            .with_audit(Arc::clone(&recorder) as _);
         let auth = Arc::new(auth);
 
         let (stop, stop_bus) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, background) = (TaskTracker::new(), TaskTracker::new());
+        // Until the last request is answered, and then what still waits is written.
+        background.spawn(Arc::clone(&recorder).run(stop_bus.clone()));
         let mut readiness = Readiness::new(Arc::clone(&backend.accounts) as _);
         if let (Some(transport), Some(version)) = (backend.transport(config).await?, backend.version_look()) {
             let spaces = Arc::clone(&backend.spaces);
@@ -156,16 +164,24 @@ impl Server {
             }),
             rates: Arc::clone(&limits),
         };
+        let exporter = Exporter {
+            accounts: Arc::clone(&backend.accounts),
+            directory: Arc::clone(&backend.directory),
+            spaces: Arc::clone(&backend.spaces),
+            clock: Arc::clone(&clock),
+        };
+        let exports = ExportState::new(Arc::clone(&auth), exporter, tracker.clone(), stop.clone());
         let sync = OpenApiRouter::new()
             .routes(routes!(handshake::sync_socket))
             .routes(routes!(handshake::sync_space_socket))
             .routes(routes!(changes::poll_changes, changes::upload_changes))
-            .with_state(sync);
+            .with_state(sync)
+            .merge(exports.routes());
         let hints: Arc<dyn AccessHints> = Arc::clone(&hub) as _;
-        let spaces = Arc::new(
-            Spaces::new(Arc::clone(&backend.directory), hints, clock, random)
-                .with_max_owned(config.quotas.quota_user_spaces),
-        );
+        let spaces = Spaces::new(Arc::clone(&backend.directory), hints, clock, random)
+            .with_max_owned(config.quotas.quota_user_spaces)
+            .with_audit(recorder);
+        let spaces = Arc::new(spaces);
         let state =
             http::state::AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces))
                 .with_limits(limits);
@@ -178,6 +194,7 @@ impl Server {
             stop.clone(),
             tracker.clone(),
         ));
+        tracker.spawn(upkeep::forget_events(Arc::clone(&auth), config.access_log_days, stop.clone()));
         tracker.spawn(upkeep::sweep(Arc::clone(&auth), stop.clone()));
         if config.anonymous_retention_days > 0 {
             let retention = Abandonment::new(auth, Arc::clone(&spaces), config.anonymous_retention_days);
@@ -211,7 +228,9 @@ impl Server {
         self.stop_bus.cancel();
         self.background.close();
         if tokio::time::timeout(MAX_FAREWELL_TIME, self.background.wait()).await.is_err() {
-            tracing::warn!("the other instances could not be told of the last changes; they find them");
+            tracing::warn!(
+                "the other instances could not be told of the last changes, or the access log was not written"
+            );
         }
         self.backend.close().await;
     }

@@ -1,11 +1,13 @@
 //! The rules of spaces: what a name is, how long an invite lasts, how many of anything one may have, and who is told when
 //! access changes. It knows no HTTP and no driver. Who may do what is decided by the store, in the transaction that does it.
 
+mod audited;
 mod error;
 mod hints;
 
 use std::sync::Arc;
 
+use lattice_auth::audit::{AccessAudit, Event, Kind, NoAudit};
 use lattice_auth::{InviteToken, normalise_email};
 use lattice_engine::{Policy, Role, SpaceId};
 use lattice_store::accounts::UserId;
@@ -17,6 +19,7 @@ use lattice_store::time::{Clock, Random};
 use lattice_store::{BoxFuture, StoreError};
 use secrecy::SecretString;
 
+use audited::noted;
 pub use error::SpaceError;
 pub use hints::{AccessHints, NoHints};
 
@@ -67,6 +70,7 @@ pub struct Spaces {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     max_owned: u32,
+    audit: Arc<dyn AccessAudit>,
 }
 
 impl Spaces {
@@ -78,13 +82,19 @@ impl Spaces {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
-        Self { directory, hints, clock, random, max_owned: MAX_OWNED_SPACES }
+        Self { directory, hints, clock, random, max_owned: MAX_OWNED_SPACES, audit: Arc::new(NoAudit) }
     }
 
     /// With another limit for the spaces that a user owns, where none is set for one.
     #[must_use]
     pub fn with_max_owned(self, max_owned: u32) -> Self {
         Self { max_owned, ..self }
+    }
+
+    /// With somebody who notes whose rights are changed by whom.
+    #[must_use]
+    pub fn with_audit(self, audit: Arc<dyn AccessAudit>) -> Self {
+        Self { audit, ..self }
     }
 
     /// Where the directory is kept.
@@ -111,7 +121,11 @@ impl Spaces {
             max_owned: self.max_owned,
             now_us: self.clock.now_us(),
         };
-        let entry = self.directory.create_space(new).await??;
+        let event = Event::new(Kind::SpaceCreated).actor(owner).detail("kind", kind.as_str());
+        let entry = match self.directory.create_space(new).await? {
+            Ok(entry) => noted(&*self.audit, event.space(entry.id), Ok(entry))?,
+            Err(denied) => noted(&*self.audit, event, Err(denied.into()))?,
+        };
         self.hints.user_changed(owner);
         Ok(entry)
     }
@@ -151,7 +165,8 @@ impl Spaces {
     /// # Errors
     /// A denial, or the store's.
     pub async fn access(&self, user: UserId, space: Selector) -> Result<SpaceAccess, SpaceError> {
-        self.directory.access(user, space).await?.ok_or(SpaceError::NOT_FOUND)
+        let access = self.directory.access(user, space).await?.ok_or(SpaceError::NOT_FOUND);
+        self.looked(user, space, "space", access)
     }
 
     /// A space as it is listed.
@@ -160,7 +175,8 @@ impl Spaces {
     /// A denial, or the store's.
     pub async fn show(&self, user: UserId, space: Selector) -> Result<SpaceEntry, SpaceError> {
         let id = self.id_of(user, space).await?;
-        Ok(self.directory.space(user, id).await??)
+        let shown = self.directory.space(user, id).await?.map_err(SpaceError::from);
+        self.looked(user, space, "space", shown)
     }
 
     /// Renames a space, archives it or takes it out of the archive.
@@ -176,7 +192,12 @@ impl Spaces {
         let name = change.name.as_deref().map(good_name).transpose()?;
         let change = SpaceChange { name, ..change };
         let (id, now_us) = (self.id_of(actor, space).await?, self.clock.now_us());
-        self.write(id, move |directory| directory.change_space(actor, id, change, now_us)).await
+        let event = Event::new(Kind::SpaceChanged).actor(actor);
+        let event = match change.archived {
+            Some(archived) => event.detail("archived", archived),
+            None => event,
+        };
+        self.write(id, event, move |directory| directory.change_space(actor, id, change, now_us)).await
     }
 
     /// Deletes a space.
@@ -185,7 +206,8 @@ impl Spaces {
     /// A denial, or the store's.
     pub async fn delete(&self, actor: UserId, space: Selector) -> Result<(), SpaceError> {
         let (id, now_us) = (self.id_of(actor, space).await?, self.clock.now_us());
-        self.write(id, move |directory| directory.delete_space(actor, id, now_us)).await
+        let event = Event::new(Kind::SpaceDeleted).actor(actor);
+        self.write(id, event, move |directory| directory.delete_space(actor, id, now_us)).await
     }
 
     /// Members of a space.
@@ -200,7 +222,8 @@ impl Spaces {
         limit: u32,
     ) -> Result<Page<Member, UserId>, SpaceError> {
         let id = self.id_of(actor, space).await?;
-        Ok(self.directory.members(actor, id, after, limit).await??)
+        let members = self.directory.members(actor, id, after, limit).await?.map_err(SpaceError::from);
+        self.looked(actor, space, "members", members)
     }
 
     /// Makes a member an editor or a viewer.
@@ -215,7 +238,9 @@ impl Spaces {
         role: Role,
     ) -> Result<(), SpaceError> {
         let id = self.id_of(actor, space).await?;
-        self.write(id, move |directory| directory.set_role(actor, id, user, role)).await
+        let event = Event::new(Kind::RoleChanged).actor(actor).subject(user);
+        let event = event.detail("role", role.as_str());
+        self.write(id, event, move |directory| directory.set_role(actor, id, user, role)).await
     }
 
     /// Removes a member.
@@ -229,7 +254,8 @@ impl Spaces {
         user: UserId,
     ) -> Result<(), SpaceError> {
         let id = self.id_of(actor, space).await?;
-        self.write(id, move |directory| directory.remove_member(actor, id, user)).await
+        let event = Event::new(Kind::MemberRemoved).actor(actor).subject(user);
+        self.write(id, event, move |directory| directory.remove_member(actor, id, user)).await
     }
 
     /// A member leaves.
@@ -238,7 +264,8 @@ impl Spaces {
     /// A denial, or the store's.
     pub async fn leave(&self, user: UserId, space: Selector) -> Result<(), SpaceError> {
         let id = self.id_of(user, space).await?;
-        self.write(id, move |directory| directory.leave(user, id)).await
+        let event = Event::new(Kind::MemberLeft).actor(user);
+        self.write(id, event, move |directory| directory.leave(user, id)).await
     }
 
     /// Makes another member the owner.
@@ -248,7 +275,8 @@ impl Spaces {
     pub async fn transfer(&self, actor: UserId, space: Selector, to: UserId) -> Result<(), SpaceError> {
         let id = self.id_of(actor, space).await?;
         let max_owned = self.max_owned;
-        self.write(id, move |directory| directory.transfer(actor, id, to, max_owned)).await
+        let event = Event::new(Kind::SpaceTransferred).actor(actor).subject(to);
+        self.write(id, event, move |directory| directory.transfer(actor, id, to, max_owned)).await
     }
 
     /// Makes an invite; with it comes the token of a link, which nobody can ask for again.
@@ -295,7 +323,11 @@ impl Spaces {
             max_open: MAX_OPEN_INVITES,
             now_us,
         };
-        Ok((self.directory.create_invite(new).await??, token))
+        let event = Event::new(Kind::InviteCreated).actor(actor).space(space);
+        let event = event.detail("role", request.role.as_str()).detail("maxUses", max_uses);
+        let event = event.detail("for", if token.is_some() { "link" } else { "email" });
+        let made = self.directory.create_invite(new).await?.map_err(SpaceError::from);
+        Ok((noted(&*self.audit, event, made)?, token))
     }
 
     /// Open invites of a space.
@@ -310,7 +342,8 @@ impl Spaces {
         limit: u32,
     ) -> Result<Page<Invite, InviteId>, SpaceError> {
         let id = self.id_of(actor, space).await?;
-        Ok(self.directory.invites(actor, id, after, limit, self.clock.now_us()).await??)
+        let invites = self.directory.invites(actor, id, after, limit, self.clock.now_us()).await?;
+        self.looked(actor, space, "invites", invites.map_err(SpaceError::from))
     }
 
     /// Takes an invite back.
@@ -324,7 +357,9 @@ impl Spaces {
         invite: InviteId,
     ) -> Result<(), SpaceError> {
         let id = self.id_of(actor, space).await?;
-        Ok(self.directory.revoke_invite(actor, id, invite).await??)
+        let event = Event::new(Kind::InviteRevoked).actor(actor).space(id);
+        let revoked = self.directory.revoke_invite(actor, id, invite).await?.map_err(SpaceError::from);
+        noted(&*self.audit, event, revoked)
     }
 
     /// Open invites for a user's e-mail address.
@@ -345,7 +380,11 @@ impl Spaces {
     /// # Errors
     /// A denial, or the store's.
     pub async fn accept_link(&self, user: UserId, token: &SecretString) -> Result<SpaceEntry, SpaceError> {
-        let token = InviteToken::parse(token).ok_or(SpaceError::NO_INVITE)?;
+        let token = InviteToken::parse(token).ok_or(SpaceError::NO_INVITE);
+        let token = match token {
+            Err(error) => noted(&*self.audit, Event::new(Kind::InviteAccepted).actor(user), Err(error))?,
+            Ok(token) => token,
+        };
         self.accept(user, Accept::Link(token.hash())).await
     }
 
@@ -359,9 +398,13 @@ impl Spaces {
 
     async fn accept(&self, user: UserId, accept: Accept) -> Result<SpaceEntry, SpaceError> {
         let (directory, hints) = (Arc::clone(&self.directory), Arc::clone(&self.hints));
+        let (audit, event) = (Arc::clone(&self.audit), Event::new(Kind::InviteAccepted).actor(user));
         let now_us = self.clock.now_us();
         finished(async move {
-            let entry = directory.accept_invite(user, accept, MAX_MEMBERS, now_us).await??;
+            let entry = match directory.accept_invite(user, accept, MAX_MEMBERS, now_us).await? {
+                Ok(entry) => noted(&*audit, event.space(entry.id), Ok(entry))?,
+                Err(denied) => noted(&*audit, event, Err(denied.into()))?,
+            };
             hints.access_changed(entry.id);
             hints.user_changed(user);
             Ok(entry)
@@ -388,7 +431,8 @@ impl Spaces {
             return Err(SpaceError::BadPolicy("a policy has at most 65536 bytes of JSON"));
         }
         let id = self.id_of(actor, space).await?;
-        self.write(id, move |directory| directory.set_policy(actor, id, policy, schema)).await
+        let event = Event::new(Kind::PolicyChanged).actor(actor).detail("tables", policy.tables.len());
+        self.write(id, event, move |directory| directory.set_policy(actor, id, policy, schema)).await
     }
 
     /// Refused changes of everybody in a space, for its owner.
@@ -402,8 +446,9 @@ impl Spaces {
         before: Option<RefusalCursor>,
         limit: u32,
     ) -> Result<Page<RefusedChange, RefusalCursor>, SpaceError> {
-        let space = self.id_of(actor, space).await?;
-        Ok(self.directory.refusals(RefusalsOf::Space { actor, space }, before, limit).await??)
+        let id = self.id_of(actor, space).await?;
+        let refusals = self.directory.refusals(RefusalsOf::Space { actor, space: id }, before, limit).await?;
+        self.looked(actor, space, "refusals", refusals.map_err(SpaceError::from))
     }
 
     /// Refused changes of a user.
@@ -425,9 +470,11 @@ impl Spaces {
     /// A denial, or the store's.
     pub async fn delete_account(&self, user: UserId) -> Result<(), SpaceError> {
         let (directory, hints) = (Arc::clone(&self.directory), Arc::clone(&self.hints));
+        let (audit, event) = (Arc::clone(&self.audit), Event::new(Kind::AccountDeleted).actor(user));
         let now_us = self.clock.now_us();
         finished(async move {
-            let spaces = directory.delete_account(user, now_us).await??;
+            let deleted = directory.delete_account(user, now_us).await?.map_err(SpaceError::from);
+            let spaces = noted(&*audit, event, deleted)?;
             spaces.into_iter().for_each(|space| hints.access_changed(space));
             hints.user_changed(user);
             Ok(())
@@ -477,13 +524,16 @@ impl Spaces {
     async fn write<T: Send + 'static>(
         &self,
         space: SpaceId,
+        event: Event,
         call: impl for<'a> FnOnce(&'a dyn Directory) -> BoxFuture<'a, Result<Answer<T>, StoreError>>
         + Send
         + 'static,
     ) -> Result<T, SpaceError> {
         let (directory, hints) = (Arc::clone(&self.directory), Arc::clone(&self.hints));
+        let audit = Arc::clone(&self.audit);
         finished(async move {
-            let done = call(&*directory).await??;
+            let done = call(&*directory).await?.map_err(SpaceError::from);
+            let done = noted(&*audit, event.space(space), done)?;
             hints.access_changed(space);
             Ok(done)
         })

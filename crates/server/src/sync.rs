@@ -2,6 +2,7 @@
 
 pub mod admission;
 mod answer;
+mod audited;
 pub mod changes;
 pub mod handshake;
 mod json;

@@ -29,6 +29,29 @@ pub(crate) async fn sweep(auth: Arc<AuthService>, stop: CancellationToken) {
     }
 }
 
+/// Forgets what the access log holds that is older than so many days, until `stop` is cancelled; 0 keeps it for ever.
+pub(crate) async fn forget_events(auth: Arc<AuthService>, days: u32, stop: CancellationToken) {
+    if days == 0 {
+        return;
+    }
+    let mut due = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = due.tick() => {}
+        }
+        let forgotten = tokio::select! {
+            () = stop.cancelled() => return,
+            forgotten = auth.forget_events(days) => forgotten,
+        };
+        match forgotten {
+            Ok(0) => {}
+            Ok(events) => tracing::info!(events, "forgot old events of the access log"),
+            Err(error) => tracing::warn!(%error, "cannot forget old events; it is tried again later"),
+        }
+    }
+}
+
 /// Forgets invites that expired long ago, until `stop` is cancelled.
 pub(crate) async fn forget_invites(spaces: Arc<Spaces>, stop: CancellationToken) {
     let mut due = tokio::time::interval(SWEEP_INTERVAL);

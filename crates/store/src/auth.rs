@@ -1,11 +1,12 @@
 //! Everything that is kept for signing in, as one.
 
+use crate::access_log::AccessLog;
 use crate::accounts::AccountStore;
 use crate::anonymous::AnonymousAccounts;
 use crate::hashes::PasswordHashes;
 use crate::one_time::OneTimeTokens;
 
 /// Everything that is kept for signing in.
-pub trait AuthStore: AccountStore + OneTimeTokens + AnonymousAccounts + PasswordHashes {}
+pub trait AuthStore: AccountStore + OneTimeTokens + AnonymousAccounts + PasswordHashes + AccessLog {}
 
-impl<T: AccountStore + OneTimeTokens + AnonymousAccounts + PasswordHashes> AuthStore for T {}
+impl<T: AccountStore + OneTimeTokens + AnonymousAccounts + PasswordHashes + AccessLog> AuthStore for T {}

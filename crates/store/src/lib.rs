@@ -1,5 +1,6 @@
 //! The storage traits of Lattice Server, its backends on SQLite and PostgreSQL, and the conformance suite that every backend must pass.
 
+pub mod access_log;
 pub mod accounts;
 pub mod anonymous;
 pub mod auth;

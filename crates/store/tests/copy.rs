@@ -9,6 +9,7 @@ use bytestring::ByteString;
 use lattice_engine::{PairKey, PairWrite, PullRequest, Role, Row, Seq, SpaceHead, SpaceId, WriterId};
 use lattice_protocol::value::{integer, text};
 use lattice_protocol::{Change, Code, EntryId, Field, Incoming, Operation, Refused, RowId, Spelling};
+use lattice_store::access_log::{AccessEvent, AccessLog};
 use lattice_store::accounts::{AccountStore, Session, SessionId, SessionKind, TokenHash, User, UserId};
 use lattice_store::anonymous::AnonymousAccounts;
 use lattice_store::conformance::RecordingSink;
@@ -90,6 +91,34 @@ async fn send(store: &SqliteStore, space: &Arc<Space>, user: UserId, incoming: V
     store.upload(upload).await.expect("it is taken").await.expect("an answer").expect("it is stored");
 }
 
+/// Events, and somebody who is gone.
+async fn log_in_and_go(store: &SqliteStore) {
+    let event = |n: u8| AccessEvent {
+        at_us: NOW_US,
+        id: [n; 16],
+        kind: "sign_in".into(),
+        code: (n == 2).then(|| "busy".into()),
+        actor: (n == 1).then(|| user(4)),
+        subject: None,
+        space: None,
+        session: Some(SessionId([5; 16])),
+        address: Some("192.0.2.1".into()),
+        user_agent: None,
+        detail: Some("{}".into()),
+    };
+    let leaver = User {
+        id: user(4),
+        email: None,
+        email_verified_us: None,
+        full_name: None,
+        password_hash: None,
+        created_us: NOW_US,
+    };
+    store.create_user(leaver).await.expect("a user");
+    store.append_events(vec![event(2), event(1)]).await.expect("events");
+    assert!(store.delete_user(user(4)).await.expect("a user who goes"));
+}
+
 /// People, spaces and rows of every kind. Answers the spaces, the first of which is larger than a page of a copy.
 async fn fill(store: &SqliteStore) -> Vec<Arc<Space>> {
     for n in 1..=3 {
@@ -135,6 +164,7 @@ async fn fill(store: &SqliteStore) -> Vec<Arc<Space>> {
         created_us: NOW_US,
     };
     store.create_anonymous(anonymous, NOW_US + 5).await.expect("a user");
+    log_in_and_go(store).await;
     let own = store.private_space(user(1).0).await.expect("a space");
     let new =
         |kind, name: &str| NewSpace { owner: user(1), kind, name: name.into(), max_owned: 9, now_us: NOW_US };
@@ -422,6 +452,8 @@ async fn every_table_is_copied() {
         "sessions",
         "one_time_token",
         "anonymous_account",
+        "access_log",
+        "trace_to_erase",
         "space",
         "member",
         "invite",

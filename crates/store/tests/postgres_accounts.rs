@@ -19,6 +19,7 @@ async fn postgres_passes_the_conformance_suite_of_accounts() {
     conformance::one_time_tokens(&Arc::new(store.clone())).await;
     conformance::anonymous_accounts(&store).await;
     conformance::password_hashes(&store).await;
+    conformance::access_log(&store).await;
     store.close().await;
     assert_eq!(store.set_password_hash(UserId([1; 16]), "x".to_owned()).await, Err(StoreError::Closed));
 }
@@ -31,6 +32,7 @@ async fn two_instances_pass_it_together() {
     conformance::one_time_tokens(&Arc::new(Spread::over(instances.clone()))).await;
     conformance::anonymous_accounts(&Spread::over(instances.clone())).await;
     conformance::password_hashes(&Spread::over(instances.clone())).await;
+    conformance::access_log(&Spread::over(instances.clone())).await;
     for instance in instances {
         instance.close().await;
     }

@@ -1,5 +1,6 @@
 //! What routes and sockets ask for: sign up, log in, refresh, log out, and who a token belongs to.
 
+mod access_log;
 mod anonymous;
 mod known;
 mod passwords;
@@ -14,9 +15,12 @@ use lattice_store::auth::AuthStore;
 use lattice_store::time::{Clock, Random};
 use secrecy::SecretString;
 
+use crate::audit::{AccessAudit, NoAudit};
 use crate::{Keys, Passwords, ServerSecret};
 
 pub(crate) use passwords::checked_name;
+
+pub use access_log::FRESH_SESSION_S;
 
 /// How long an access token lives, in seconds. Short, since whoever verifies it by our public key alone cannot know that
 /// its session was revoked.
@@ -110,6 +114,7 @@ pub struct AuthService {
     passwords: Passwords,
     secret: ServerSecret,
     makes_anonymous: bool,
+    audit: Arc<dyn AccessAudit>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -131,7 +136,8 @@ impl AuthService {
         random: Arc<dyn Random>,
     ) -> Self {
         let secret = ServerSecret::random(&*random);
-        Self { store, keys, passwords, secret, makes_anonymous: false, clock, random }
+        let audit = Arc::new(NoAudit);
+        Self { store, keys, passwords, secret, makes_anonymous: false, audit, clock, random }
     }
 
     /// With a secret that outlives this process and that other instances have as well.
@@ -144,6 +150,18 @@ impl AuthService {
     #[must_use]
     pub fn with_anonymous_accounts(self, makes_anonymous: bool) -> Self {
         Self { makes_anonymous, ..self }
+    }
+
+    /// With somebody who notes who comes in and who does not.
+    #[must_use]
+    pub fn with_audit(self, audit: Arc<dyn AccessAudit>) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// Who notes what happens.
+    #[must_use]
+    pub fn audit(&self) -> &Arc<dyn AccessAudit> {
+        &self.audit
     }
 
     /// The keys that sign access tokens.

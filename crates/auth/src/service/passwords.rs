@@ -6,6 +6,7 @@ use lattice_store::time::random_id;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{AuthService, Client, DeviceToken, MAX_NAME_CHARS, SessionTokens, method};
+use crate::audit::{Event, Kind, REFUSAL_INTERVAL_S};
 use crate::guessing::is_guessed_first;
 use crate::password::Verdict;
 use crate::{AuthError, MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES, normalise_email};
@@ -23,7 +24,7 @@ impl AuthService {
         full_name: Option<&str>,
         client: Client,
     ) -> Result<SessionTokens, AuthError> {
-        let user = self.create_user(email, password, full_name).await?;
+        let user = self.create_user(email, password, full_name, &client).await?;
         self.open_session(user, method::PASSWORD, client).await
     }
 
@@ -38,7 +39,7 @@ impl AuthService {
         full_name: Option<&str>,
         client: Client,
     ) -> Result<DeviceToken, AuthError> {
-        let user = self.create_user(email, password, full_name).await?;
+        let user = self.create_user(email, password, full_name, &client).await?;
         self.open_device(user, method::PASSWORD, client).await
     }
 
@@ -52,7 +53,7 @@ impl AuthService {
         password: SecretString,
         client: Client,
     ) -> Result<SessionTokens, AuthError> {
-        let user = self.check_password(email, password).await?;
+        let user = self.check_password(email, password, &client).await?;
         self.open_session(user, method::PASSWORD, client).await
     }
 
@@ -66,7 +67,7 @@ impl AuthService {
         password: SecretString,
         client: Client,
     ) -> Result<DeviceToken, AuthError> {
-        let user = self.check_password(email, password).await?;
+        let user = self.check_password(email, password, &client).await?;
         self.open_device(user, method::PASSWORD, client).await
     }
 
@@ -81,7 +82,12 @@ impl AuthService {
         let user = self.store.user_by_id(user).await?.ok_or(AuthError::SessionRevoked)?;
         let hash = user.password_hash.as_deref();
         let verdict = self.passwords.verify(password, hash).await?;
-        if hash.is_some() && verdict != Verdict::Wrong { Ok(()) } else { Err(AuthError::InvalidCredentials) }
+        if hash.is_some() && verdict != Verdict::Wrong {
+            return Ok(());
+        }
+        let error = AuthError::InvalidCredentials;
+        self.audit.record(Event::new(Kind::ConfirmationFailed).actor(user.id).code(error.code()));
+        Err(error)
     }
 
     async fn create_user(
@@ -89,6 +95,7 @@ impl AuthService {
         email: &str,
         password: SecretString,
         full_name: Option<&str>,
+        client: &Client,
     ) -> Result<User, AuthError> {
         let Checked { email, full_name } = checked(email, &password, full_name)?;
         let mut salt = [0; 16];
@@ -105,24 +112,36 @@ impl AuthService {
         };
         match self.store.create_user(user.clone()).await {
             Err(StoreError::Conflict(_)) => Err(AuthError::EmailTaken),
-            result => Ok(result.map(|()| user)?),
+            result => {
+                result?;
+                self.audit.record(Event::new(Kind::SignUp).client(client).actor(user.id));
+                Ok(user)
+            }
         }
     }
 
     /// The user with these credentials. An address without an account costs the same work as one with.
-    async fn check_password(&self, email: &str, password: SecretString) -> Result<User, AuthError> {
-        let email = normalise_email(email).map_err(|_| AuthError::InvalidCredentials)?;
-        if password.expose_secret().len() > MAX_PASSWORD_BYTES {
-            return Err(AuthError::InvalidCredentials);
-        }
+    async fn check_password(
+        &self,
+        email: &str,
+        password: SecretString,
+        client: &Client,
+    ) -> Result<User, AuthError> {
+        let Some(email) =
+            normalise_email(email).ok().filter(|_| password.expose_secret().len() <= MAX_PASSWORD_BYTES)
+        else {
+            return Err(self.sign_in_failed(None, client));
+        };
         let user = self.store.user_by_email(&email).await?;
         let hash = user.as_ref().and_then(|user| user.password_hash.as_deref());
         let has_hash = hash.is_some();
         // While accounts have imported hashes, each sign-in does the work of the most costly of them as well.
         let bcrypt_cost = self.store.highest_bcrypt_cost().await?;
         let verdict = self.passwords.verify_alike(password.clone(), hash, bcrypt_cost).await?;
-        let user =
-            user.filter(|_| has_hash && verdict != Verdict::Wrong).ok_or(AuthError::InvalidCredentials)?;
+        let tried = user.as_ref().map(|user| user.id);
+        let user = user
+            .filter(|_| has_hash && verdict != Verdict::Wrong)
+            .ok_or_else(|| self.sign_in_failed(tried, client))?;
         if verdict == Verdict::RightButOutdated {
             let mut salt = [0; 16];
             self.random.fill(&mut salt);
@@ -133,6 +152,18 @@ impl AuthService {
             }
         }
         Ok(user)
+    }
+
+    /// Notes that somebody was not let in, under the account that was tried. What was typed where no account is known is not
+    /// noted in any form: people type their password there.
+    pub(super) fn sign_in_failed(&self, tried: Option<UserId>, client: &Client) -> AuthError {
+        let error = AuthError::InvalidCredentials;
+        let event = Event::new(Kind::SignInFailed).client(client).code(error.code());
+        self.audit.record(match tried {
+            Some(user) => event.subject(user),
+            None => event.at_most_every(REFUSAL_INTERVAL_S),
+        });
+        error
     }
 }
 

@@ -8,8 +8,13 @@ use super::{
     AuthService, Client, DEAD_SESSION_RETENTION_S, Identity, MAX_LISTED_SESSIONS, MAX_SESSION_LIFE_S,
     REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, SECOND_US, SWEEP_BATCH, SessionTokens, TOUCH_INTERVAL_S, method,
 };
+use crate::audit::{Event, Kind, REFUSAL_INTERVAL_S, USE_INTERVAL_S};
 use crate::token::{Device, Refresh};
 use crate::{AuthError, DEVICE_TOKEN_PREFIX};
+
+/// What a token is, as the access log calls it.
+const ACCESS: &str = "access";
+const REFRESH: &str = "refresh";
 
 impl AuthService {
     /// Exchanges a refresh token for an access token and the next refresh token.
@@ -23,10 +28,15 @@ impl AuthService {
     /// [`AuthError::TokenInvalid`], [`AuthError::TokenExpired`], [`AuthError::SessionRevoked`], the one above, or the
     /// store's.
     pub async fn refresh(&self, token: &SecretString, client: Client) -> Result<SessionTokens, AuthError> {
-        let presented = Refresh::parse(token.expose_secret()).ok_or(AuthError::TokenInvalid)?;
+        let refused = |error| self.token_refused(error, None, REFRESH);
+        let presented =
+            Refresh::parse(token.expose_secret()).ok_or_else(|| refused(AuthError::TokenInvalid))?;
         let now_us = self.clock.now_us();
-        let session = self.session_of(&presented).await?;
-        let user = self.live_user(&session, now_us).await?;
+        let session = self.session_of(&presented).await.map_err(refused)?;
+        let user = self
+            .live_user(&session, now_us)
+            .await
+            .map_err(|error| self.token_refused(error, Some(&session), REFRESH))?;
         let current = presented.turn.hash();
         let next = presented.successor(&self.secret);
         let end_of_life_us = self.end_of_life_us(&session).await?;
@@ -38,7 +48,9 @@ impl AuthService {
             expires_us: (now_us + REFRESH_TOKEN_LIFE_S * SECOND_US).min(end_of_life_us),
             address: client.address.map(shortened_address),
         };
+        let event = |kind| Event::new(kind).actor(session.user).session(session.id);
         if self.store.rotate_refresh(rotation).await? {
+            self.audit.record(event(Kind::TokenRefreshed).at_most_every(USE_INTERVAL_S));
             return self.tokens(user, session.id, &next, now_us);
         }
         // Read again: whoever was quicker has changed it since.
@@ -54,6 +66,8 @@ impl AuthService {
         }
         tracing::warn!(session = %session.id, user = %session.user, "a refresh token was used twice; session revoked");
         self.store.revoke_session(session.id, now_us).await?;
+        // Which of the two had stolen it nobody knows: it is about the account, by nobody.
+        self.audit.record(Event::new(Kind::RefreshReused).subject(session.user).session(session.id));
         Err(AuthError::RefreshReused(session.user))
     }
 
@@ -74,6 +88,7 @@ impl AuthService {
         let session = self.store.session_by_id(id).await?;
         let is_own = session.is_some_and(|session| session.user == user && session.is_live(now_us));
         if is_own && self.store.revoke_session(id, now_us).await? {
+            self.audit.record(Event::new(Kind::SessionRevoked).actor(user).session(id));
             Ok(())
         } else {
             Err(AuthError::SessionNotFound)
@@ -86,10 +101,12 @@ impl AuthService {
     /// The store's.
     pub async fn revoke_sessions(&self, user: UserId, keep: Option<SessionId>) -> Result<u64, AuthError> {
         let now_us = self.clock.now_us();
-        Ok(match keep {
+        let ended = match keep {
             Some(keep) => self.store.revoke_other_sessions(user, keep, now_us).await?,
             None => self.store.revoke_all_sessions(user, now_us).await?,
-        })
+        };
+        self.audit.record(Event::new(Kind::SessionsRevoked).actor(user).detail("sessions", ended));
+        Ok(ended)
     }
 
     /// Revokes the session of an access or device token, and says whose it was.
@@ -99,6 +116,7 @@ impl AuthService {
     pub async fn logout(&self, token: &SecretString) -> Result<UserId, AuthError> {
         let identity = self.authenticate(token).await?;
         self.store.revoke_session(identity.session, self.clock.now_us()).await?;
+        self.audit.record(Event::new(Kind::SignedOut).actor(identity.user).session(identity.session));
         Ok(identity.user)
     }
 
@@ -110,7 +128,9 @@ impl AuthService {
     pub async fn logout_refresh(&self, token: &SecretString) -> Result<UserId, AuthError> {
         let presented = Refresh::parse(token.expose_secret()).ok_or(AuthError::TokenInvalid)?;
         let session = self.session_of(&presented).await?;
-        self.store.revoke_session(session.id, self.clock.now_us()).await?;
+        if self.store.revoke_session(session.id, self.clock.now_us()).await? {
+            self.audit.record(Event::new(Kind::SignedOut).actor(session.user).session(session.id));
+        }
         Ok(session.user)
     }
 
@@ -132,6 +152,25 @@ impl AuthService {
 
     async fn identify(&self, token: &SecretString) -> Result<(Identity, User), AuthError> {
         let now_us = self.clock.now_us();
+        let (session, expires_us) = self
+            .session_behind(token, now_us)
+            .await
+            .map_err(|error| self.token_refused(error, None, ACCESS))?;
+        let live = self.live_user(&session, now_us).await;
+        let user = live.map_err(|error| self.token_refused(error, Some(&session), ACCESS))?;
+        self.touch(&session, now_us).await;
+        let event = Event::new(Kind::TokenUsed).actor(user.id).session(session.id);
+        self.audit.record(event.at_most_every(USE_INTERVAL_S));
+        let identity = Identity { user: user.id, session: session.id, expires_us };
+        Ok((identity, user))
+    }
+
+    /// The session that an access or device token belongs to, whatever its state, and when the token itself expires.
+    async fn session_behind(
+        &self,
+        token: &SecretString,
+        now_us: i64,
+    ) -> Result<(Session, Option<i64>), AuthError> {
         let token = token.expose_secret();
         let (session, expires_us) = if token.starts_with(DEVICE_TOKEN_PREFIX) {
             let device = Device::parse(token).ok_or(AuthError::TokenInvalid)?;
@@ -145,11 +184,20 @@ impl AuthService {
             let matches = |session: &Session| session.user == user && session.kind == SessionKind::Access;
             (session.filter(matches), Some(claims.exp.saturating_mul(SECOND_US)))
         };
-        let session = session.ok_or(AuthError::TokenInvalid)?;
-        let user = self.live_user(&session, now_us).await?;
-        self.touch(&session, now_us).await;
-        let identity = Identity { user: user.id, session: session.id, expires_us };
-        Ok((identity, user))
+        Ok((session.ok_or(AuthError::TokenInvalid)?, expires_us))
+    }
+
+    /// Notes that a token was refused, if it is the token's fault.
+    fn token_refused(&self, error: AuthError, session: Option<&Session>, token: &'static str) -> AuthError {
+        if matches!(error, AuthError::TokenInvalid | AuthError::TokenExpired | AuthError::SessionRevoked) {
+            let event = Event::new(Kind::TokenRefused).code(error.code()).detail("token", token);
+            let event = event.at_most_every(REFUSAL_INTERVAL_S);
+            self.audit.record(match session {
+                Some(session) => event.subject(session.user).session(session.id),
+                None => event,
+            });
+        }
+        error
     }
 
     /// Whether someone who was let in may stay: their session is live and their user exists. For connections that outlive

@@ -7,6 +7,7 @@ use super::{
     ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, REFRESH_TOKEN_LIFE_S,
     SECOND_US, SessionTokens,
 };
+use crate::audit::{Event, Kind};
 use crate::token::{Device, Refresh, Secret};
 use crate::{AUDIENCE, AuthError, Claims, ISSUER};
 
@@ -82,8 +83,19 @@ impl AuthService {
 
     /// Persists a session before its tokens are given out.
     async fn keep(&self, session: Session) -> Result<(), AuthError> {
+        let client = Client {
+            device_name: None,
+            user_agent: session.user_agent.clone(),
+            address: session.address.clone(),
+        };
+        let event = Event::new(Kind::SignIn).client(&client).actor(session.user).session(session.id);
+        let event = event.detail("method", session.method.as_str());
         // The user was there a moment ago; if not any more, there is nobody to log in.
-        if self.store.create_session(session).await? { Ok(()) } else { Err(AuthError::InvalidCredentials) }
+        if !self.store.create_session(session).await? {
+            return Err(AuthError::InvalidCredentials);
+        }
+        self.audit.record(event);
+        Ok(())
     }
 
     pub(super) fn tokens(

@@ -3,10 +3,13 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::header;
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
 use lattice_auth::Client;
+use lattice_auth::audit::{Origin, from_origin};
 
 use crate::net::listen::PeerAddress;
 
@@ -32,4 +35,10 @@ impl<S: Sync> FromRequestParts<S> for FromClient {
         let address = parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip().to_string());
         Ok(Self(Client { device_name: None, user_agent: user_agent.map(str::to_owned), address }))
     }
+}
+
+/// Lets whatever is noted while a request is answered know where it comes from.
+pub(super) async fn note_origin(FromClient(client): FromClient, request: Request, next: Next) -> Response {
+    let Client { address, user_agent, .. } = client;
+    from_origin(Origin { address, user_agent }, next.run(request)).await
 }

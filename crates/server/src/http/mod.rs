@@ -1,12 +1,14 @@
 //! The HTTP API. One endpoint per file: what it takes, what it answers, its tests. What is refused is a problem document
 //! ([`problem::Problem`]) with a stable `code`, whoever refused it.
 
+pub(crate) mod access_log;
 mod anonymous;
 mod answer;
 mod attempts;
 pub mod bearer;
 mod client;
 mod delete_profile;
+pub mod export;
 mod headers;
 mod healthz;
 mod invites;
@@ -27,7 +29,7 @@ mod refusals;
 mod register_device;
 mod sessions;
 mod signup;
-mod spaces;
+pub(crate) mod spaces;
 pub mod state;
 #[cfg(test)]
 mod testing;
@@ -53,6 +55,7 @@ pub fn router(state: AppState, sync: OpenApiRouter) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_route)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(axum::middleware::from_fn(client::note_origin))
         .layer(axum::middleware::map_response(headers::harden))
 }
 
@@ -71,6 +74,8 @@ fn documented(state: AppState, sync: OpenApiRouter) -> OpenApiRouter {
         .routes(routes!(register_device::register))
         .routes(routes!(login_device::login))
         .routes(routes!(profile::profile, delete_profile::delete_profile))
+        .routes(routes!(access_log::list_own_events))
+        .routes(routes!(spaces::access_log::list_events))
         .routes(routes!(spaces::list::list_spaces, spaces::create::create_space))
         .routes(routes!(spaces::list_public::list_public_spaces))
         .routes(routes!(spaces::show::show_space, spaces::change::change_space, spaces::delete::delete_space))

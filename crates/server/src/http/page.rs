@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lattice_engine::SpaceId;
 use lattice_protocol::id::{Spelling, format_uuid, parse_uuid};
+use lattice_store::access_log::EventCursor;
 use lattice_store::accounts::UserId;
 use lattice_store::directory::{InviteId, RefusalCursor};
 use utoipa::IntoParams;
@@ -42,20 +43,39 @@ macro_rules! id_cursors {
 }
 id_cursors!(SpaceId, UserId, InviteId);
 
+/// A time and an id.
+fn read_place(text: &str) -> Option<(i64, [u8; 16])> {
+    let bytes: [u8; 24] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+    let (at, id) = bytes.split_at(8);
+    Some((i64::from_be_bytes(at.try_into().ok()?), id.try_into().ok()?))
+}
+
+fn write_place(at_us: i64, id: &[u8; 16]) -> String {
+    URL_SAFE_NO_PAD.encode([&at_us.to_be_bytes()[..], &id[..]].concat())
+}
+
 impl Cursor for RefusalCursor {
     fn read(text: &str) -> Option<Self> {
-        let bytes: [u8; 24] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
-        let (at, id) = bytes.split_at(8);
-        Some(Self { arrived_us: i64::from_be_bytes(at.try_into().ok()?), id: id.try_into().ok()? })
+        read_place(text).map(|(arrived_us, id)| Self { arrived_us, id })
     }
 
     fn write(&self) -> String {
-        URL_SAFE_NO_PAD.encode([&self.arrived_us.to_be_bytes()[..], &self.id[..]].concat())
+        write_place(self.arrived_us, &self.id)
+    }
+}
+
+impl Cursor for EventCursor {
+    fn read(text: &str) -> Option<Self> {
+        read_place(text).map(|(at_us, id)| Self { at_us, id })
+    }
+
+    fn write(&self) -> String {
+        write_place(self.at_us, &self.id)
     }
 }
 
 /// A UUID as it is written everywhere but in entries.
-pub(super) fn uuid(bytes: &[u8; 16]) -> String {
+pub(crate) fn uuid(bytes: &[u8; 16]) -> String {
     String::from_utf8_lossy(&format_uuid(bytes, Spelling::default())).into_owned()
 }
 

@@ -125,6 +125,7 @@ impl From<AuthError> for Problem {
             | AuthError::TokenInvalid
             | AuthError::SessionRevoked
             | AuthError::RefreshReused(_) => StatusCode::UNAUTHORIZED,
+            AuthError::SessionNotFresh => StatusCode::FORBIDDEN,
             AuthError::Busy => return Self::unavailable(error.code(), sentence(&error.to_string())),
             AuthError::Store(cause) => return cause.clone().into(),
             AuthError::Internal(reason) => {

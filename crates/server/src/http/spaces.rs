@@ -3,6 +3,7 @@
 //! Who is refused what is decided by the store. A space that one may not see is answered like one that does not exist, to
 //! the byte; what one sees but may not do is `forbidden`.
 
+pub(super) mod access_log;
 pub(super) mod change;
 pub(super) mod create;
 pub(super) mod create_invite;
@@ -29,7 +30,7 @@ use utoipa::ToSchema;
 use super::page::{Cursor, uuid};
 
 /// A time as it is written everywhere: seconds since 1970, exact to the microsecond.
-pub(super) fn seconds(time_us: i64) -> f64 {
+pub(crate) fn seconds(time_us: i64) -> f64 {
     // Below 2^53 microseconds, which is the year 2255, no digit is lost.
     time_us as f64 / 1e6
 }

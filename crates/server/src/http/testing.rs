@@ -15,10 +15,12 @@ use lattice_store::spaces::{CommitSink, Committed, Origin, SpaceStore, Upload};
 use lattice_store::sqlite::{SqliteOptions, SqliteStore};
 use lattice_store::time::{Clock, SystemRandom, random_id};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::state::AppState;
+use crate::audit::Recorder;
 use crate::readiness::Readiness;
 use crate::spaces::{AccessHints, Spaces};
 
@@ -74,6 +76,14 @@ pub(super) struct Bench {
     _folder: tempfile::TempDir,
 }
 
+/// The kinds of the events of a page, in alphabetical order.
+pub(super) fn kinds(page: &Value) -> Vec<&str> {
+    let events = page["events"].as_array().expect("events");
+    let mut kinds: Vec<_> = events.iter().map(|event| event["kind"].as_str().expect("a kind")).collect();
+    kinds.sort_unstable();
+    kinds
+}
+
 /// Somebody who is logged in.
 pub(super) struct Person {
     pub(super) token: String,
@@ -104,10 +114,13 @@ impl Bench {
         let keys = Keys::load_or_create(folder.path(), &SystemRandom).expect("keys");
         let cheap = PasswordCost { memory_kib: 8, passes: 1, lanes: 1 };
         let passwords = Passwords::new(cheap).expect("allowed");
+        let recorder = Recorder::new(store.clone(), clock.clone(), random.clone());
+        tokio::spawn(recorder.clone().run(CancellationToken::new()));
         let auth = AuthService::new(store.clone(), keys, passwords, clock.clone(), random.clone());
-        let auth = Arc::new(change(auth));
+        let auth = Arc::new(change(auth.with_audit(recorder.clone())));
         let hints = Arc::new(RecordedHints::default());
-        let spaces = Arc::new(Spaces::new(store.clone(), hints.clone(), clock.clone(), random));
+        let spaces = Spaces::new(store.clone(), hints.clone(), clock.clone(), random);
+        let spaces = Arc::new(spaces.with_audit(recorder));
         let readiness = Arc::new(Readiness::new(store));
         let state = AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces));
         let router = super::router(state, OpenApiRouter::new());

@@ -17,12 +17,12 @@ use tokio::net::TcpStream;
 use utoipa::IntoParams;
 use yawc::{CompressionLevel, DeflatePool, Options, Role, WebSocket};
 
-use super::SyncState;
 use super::admission::Overloaded;
 use super::json::{Json, Switched};
 use super::line::{End, Line};
 use super::native::{self, Finished};
 use super::seat::{self, Ask, Came, Refusal, Seat};
+use super::{SyncState, audited};
 use crate::http::bearer;
 use crate::http::openapi::problems;
 use crate::http::problem::{Problem, sentence};
@@ -125,6 +125,7 @@ async fn open(state: SyncState, named: Option<String>, request: Request) -> Resu
         Some((Box::new(seat), lost))
     };
     drop(turn);
+    audited::opened(&state, &origin, native.as_ref().map(|(seat, _)| seat.space.id));
     // On the heap, as the parts are that it is made of: a future keeps room for whatever was moved through it.
     let opened = Opened { state, identity, version, origin, name, schema_version, checkpoint, native };
     let opened = Box::new(opened);
@@ -171,8 +172,10 @@ impl Opened {
     /// connections speak both dialects.
     fn serve(self: Box<Self>, websocket: WebSocket<SocketIo>, io: SocketIo) -> impl Future<Output = ()> {
         let mut line = Box::new(Line::new(&self.state, websocket, io, self.identity, self.version));
+        let (audit, origin) = (Arc::clone(self.state.auth.audit()), Arc::clone(&self.origin));
         async move {
             let end = self.speak(&mut line).await;
+            audited::closed(&*audit, &origin, &end);
             Box::pin(line.close(end)).await;
         }
     }

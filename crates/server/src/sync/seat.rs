@@ -19,8 +19,8 @@ use lattice_store::directory::{SchemaRule, Selector, SpaceAccess, SpaceKind};
 use lattice_store::spaces::{Origin, Space, Upload, UploadAnswer};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::SyncState;
 use super::admission::Overloaded;
+use super::{SyncState, audited};
 use crate::hub::{LiveSpace, Signal};
 use crate::work::Piece;
 
@@ -197,8 +197,10 @@ impl Seat {
     ) -> Result<(Self, Option<String>), Refusal> {
         let user = UserId(origin.user);
         let version = state.directory.version();
-        let access = state.directory.access(user, ask.selector).await?.ok_or(Refusal::NotFound)?;
-        admit(access.schema, ask.schema_version)?;
+        let access = state.directory.access(user, ask.selector).await?.ok_or(Refusal::NotFound);
+        let access = access.map_err(|refusal| audited::refused(state, &origin, ask.selector, refusal))?;
+        admit(access.schema, ask.schema_version)
+            .map_err(|refusal| audited::refused(state, &origin, ask.selector, refusal))?;
         // Joined before anything is read: what is committed from now on is signalled.
         let live = state.hub.join(access.space.id);
         let signal = live.subscribe();

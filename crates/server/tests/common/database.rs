@@ -123,3 +123,59 @@ pub fn check_copy(server: &TestServer) {
     let connection = Connection::open(copy.path().join("lattice.db")).expect("the copy opens");
     check(&Look::File(connection));
 }
+
+/// Everything that is in the tables, as text: bytes as hexadecimal digits, and once more as the text that they may be.
+pub fn dump(look: &Look<'_>) -> String {
+    let mut text = String::new();
+    match look {
+        Look::File(connection) => {
+            let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+            let mut tables = connection.prepare(sql).expect("the tables");
+            let tables = tables.query_map([], |row| row.get::<_, String>(0)).expect("the tables");
+            for table in tables.map(|name| name.expect("a name")) {
+                let mut statement = connection.prepare(&format!("SELECT * FROM {table}")).expect("a table");
+                let columns = statement.column_count();
+                let mut rows = statement.query([]).expect("rows");
+                while let Some(row) = rows.next().expect("a row") {
+                    text += &table;
+                    for at in 0..columns {
+                        text.push(' ');
+                        match row.get_ref(at).expect("a value") {
+                            rusqlite::types::ValueRef::Blob(bytes) => {
+                                bytes.iter().for_each(|byte| text += &format!("{byte:02x}"));
+                                text.push(' ');
+                                text += &String::from_utf8_lossy(bytes);
+                            }
+                            rusqlite::types::ValueRef::Text(bytes) => text += &String::from_utf8_lossy(bytes),
+                            rusqlite::types::ValueRef::Integer(number) => text += &number.to_string(),
+                            _ => {}
+                        }
+                    }
+                    text.push('\n');
+                }
+            }
+        }
+        Look::Postgres(database) => {
+            let sql =
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()";
+            for table in database.query(sql) {
+                for row in database.query(&format!("SELECT t::text FROM \"{}\" t", table[0])) {
+                    text += &format!("{} {}\n", table[0], row[0]);
+                }
+            }
+        }
+    }
+    text
+}
+
+/// The bytes of the file and of what belongs to it, where there is one.
+pub fn bytes(server: &TestServer) -> Vec<u8> {
+    let read = |name: &str| std::fs::read(server.data_dir().join(name)).unwrap_or_default();
+    ["lattice.db", "lattice.db-wal", "lattice.db-shm"].map(read).concat()
+}
+
+/// Where one text or another stands in what was dumped: as it is, or as the digits of its bytes.
+pub fn finds(dump: &str, text: &str) -> bool {
+    let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    dump.contains(text) || dump.contains(&digits)
+}

@@ -8,10 +8,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../access_log.rs"]
+mod access_log;
 #[path = "../anonymous.rs"]
 mod anonymous;
 #[path = "../converge.rs"]
 mod converge;
+#[path = "../deletion.rs"]
+mod deletion;
+#[path = "../export.rs"]
+mod export;
 #[path = "../json/main.rs"]
 mod json;
 #[path = "../kill.rs"]
@@ -22,6 +28,8 @@ mod lifecycle;
 mod limits;
 #[path = "../refusals.rs"]
 mod refusals;
+#[path = "../secrets.rs"]
+mod secrets;
 #[path = "../shared/main.rs"]
 mod shared;
 #[path = "../sync.rs"]

@@ -1,5 +1,6 @@
 //! The conformance suite that every backend must pass.
 
+mod access_log;
 mod accounts;
 mod anonymous;
 mod directory;
@@ -8,6 +9,7 @@ mod one_time;
 mod quotas;
 mod spaces;
 
+pub use access_log::access_log;
 pub use accounts::accounts;
 pub use anonymous::anonymous_accounts;
 pub use directory::{Store, directory};

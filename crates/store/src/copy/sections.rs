@@ -66,6 +66,14 @@ pub const SECTIONS: &[Section] = {
         Section { name: "one_time_token", columns: &[Bytes, Text, Id, Text, Integer, Integer], key: 1 },
         // user, look_us, ended_us
         Section { name: "anonymous_account", columns: &[Id, Integer, Integer], key: 1 },
+        // at_us, id, kind, code, actor, subject, space, session, address, user_agent, detail
+        Section {
+            name: "access_log",
+            columns: &[Integer, Id, Text, Text, Id, Id, Id, Id, Text, Text, Text],
+            key: 2,
+        },
+        // user, deleted_us
+        Section { name: "trace_to_erase", columns: &[Id, Integer], key: 1 },
         // id, kind, owner, name, rules, policy, schema_rule, created_us, archived_us, deleted_us, purged. Those that were
         // deleted move as well, without what they held, so that their ids are not given out again.
         Section {

@@ -17,6 +17,7 @@ use lattice_engine::{Policy, Role, SpaceId};
 
 use super::PostgresStore;
 use super::access::change_access;
+use super::traces;
 use super::transaction::{Mode, attempt};
 use crate::accounts::UserId;
 use crate::directory::{
@@ -144,6 +145,10 @@ impl Directory for PostgresStore {
             while erased < limit {
                 let Some(space) = attempt!(self, Mode::Single, |c| purge::next(c).await)? else { break };
                 erased += attempt!(self, Mode::Write, |c| purge::erase(c, space, limit - erased).await)?;
+            }
+            if erased < limit {
+                let now_us = self.inner.clock.now_us();
+                erased += attempt!(self, Mode::Single, |c| traces::erase(c, limit - erased, now_us).await)?;
             }
             Ok(erased)
         })

@@ -4,6 +4,7 @@
 //! anybody may do in it, takes it first, and reads after that. `access.rs` has the order of all locks.
 
 mod access;
+mod access_log;
 mod accounts;
 mod anonymous;
 mod channel;
@@ -21,6 +22,7 @@ mod quotas;
 mod schema;
 mod space_store;
 mod spaces;
+mod traces;
 mod transaction;
 mod values;
 mod worker;

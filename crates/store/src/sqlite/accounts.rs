@@ -5,6 +5,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::directory::users;
+use super::traces;
 use super::{SqliteStore, anonymous};
 use crate::accounts::{
     AccountStore, RefreshRotation, Session, SessionId, SessionKind, TokenHash, User, UserId,
@@ -39,7 +40,7 @@ pub(super) fn create_user(connection: &Connection, user: &User) -> Result<(), St
 }
 
 /// The user with this e-mail address.
-fn user_by_email(connection: &Connection, email: &str) -> Result<Option<User>, StoreError> {
+pub(super) fn user_by_email(connection: &Connection, email: &str) -> Result<Option<User>, StoreError> {
     one(connection, &format!("SELECT {USER_COLUMNS} FROM users WHERE email = ?1"), params![email], user)
 }
 
@@ -69,6 +70,7 @@ pub(super) fn delete_user(
     execute(connection, "DELETE FROM sessions WHERE user_id = ?1", params![id.0])?;
     execute(connection, "DELETE FROM one_time_token WHERE user_id = ?1", params![id.0])?;
     anonymous::forget(connection, id)?;
+    traces::note(connection, id, now_us)?;
     execute(connection, "DELETE FROM users WHERE id = ?1", params![id.0]).map(|deleted| deleted > 0)
 }
 
@@ -429,6 +431,7 @@ mod tests {
         crate::conformance::one_time_tokens(&Arc::new(store.clone())).await;
         crate::conformance::anonymous_accounts(&store).await;
         crate::conformance::password_hashes(&store).await;
+        crate::conformance::access_log(&store).await;
         store.close().await;
     }
 

@@ -49,6 +49,17 @@ fn statements(section: &Section) -> Result<Statements, StoreError> {
             "SELECT user_id, look_us, ended_us FROM anonymous_account WHERE user_id > ?1 ORDER BY user_id LIMIT ?2",
             "INSERT INTO anonymous_account (user_id, look_us, ended_us) VALUES (?1, ?2, ?3)",
         ),
+        "access_log" => (
+            "SELECT at_us, id, kind, code, actor, subject, space_id, session_id, address, user_agent, detail
+             FROM access_log WHERE (at_us, id) > (?1, ?2) ORDER BY at_us, id LIMIT ?3",
+            "INSERT INTO access_log (at_us, id, kind, code, actor, subject, space_id, session_id, address, user_agent,
+                                     detail)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        ),
+        "trace_to_erase" => (
+            "SELECT user_id, deleted_us FROM trace_to_erase WHERE user_id > ?1 ORDER BY user_id LIMIT ?2",
+            "INSERT INTO trace_to_erase (user_id, deleted_us) VALUES (?1, ?2)",
+        ),
         "space" => (
             "SELECT id, kind, owner, name, rules, policy, schema_rule, created_us, archived_us, deleted_us, purged
              FROM space WHERE id > ?1 ORDER BY id LIMIT ?2",

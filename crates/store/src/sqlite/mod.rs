@@ -1,8 +1,10 @@
 //! The SQLite backend: one file, one writer thread with group commit, readers apart.
 
+mod access_log;
 mod accounts;
 mod anonymous;
 mod audit;
+mod beside;
 mod block;
 mod copy;
 pub mod directory;
@@ -21,6 +23,7 @@ mod space_store;
 pub mod spaces;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod version;
 mod wal;
 mod writer;
@@ -40,6 +43,7 @@ use crate::quotas::Quotas;
 use crate::spaces::CommitSink;
 use crate::time::{Clock, Random};
 
+pub use beside::{find_user, read_access_log, snapshot};
 pub use group::Group;
 pub use open::{Identity, OpenError, open_connection, prepare};
 pub use quotas::QuotaFile;

@@ -89,6 +89,7 @@ pub fn open_connection(path: &Path) -> Result<Connection, OpenError> {
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    erase_by_the_way(&connection)?;
     connection.set_prepared_statement_cache_capacity(128);
     connection
         .pragma_update(None, "application_id", APPLICATION_ID)
@@ -121,6 +122,16 @@ pub(crate) fn open_reader(path: &Path, cache_kib: i32) -> Result<Connection, Ope
     stable_plans(&connection)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// What is deleted is overwritten where that costs no further page.
+pub(crate) fn erase_by_the_way(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.pragma_update(None, "secure_delete", "FAST")
+}
+
+/// What is deleted is overwritten wherever it is: for what is deleted in order to be gone.
+pub(crate) fn erase_all(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.pragma_update(None, "secure_delete", "ON")
 }
 
 /// Keeps the plans of cached statements. Without it SQLite looks at bound values, and compiles joins anew at every use.

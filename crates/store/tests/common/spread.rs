@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lattice_engine::{Policy, PullData, PullRequest, Receipt, Role, Seq, SpaceHead, SpaceId};
 use lattice_protocol::EntryId;
+use lattice_store::access_log::{AccessEvent, AccessLog, EventCursor, EventQuery};
 use lattice_store::accounts::{AccountStore, RefreshRotation, Session, SessionId, TokenHash, User, UserId};
 use lattice_store::anonymous::{Abandoned, AnonymousAccounts, Upgrade};
 use lattice_store::directory::{
@@ -60,6 +61,14 @@ impl AccountStore for Spread {
         fn list_sessions(user: UserId, limit: u32) -> BoxFuture<'_, Result<Vec<Session>, StoreError>>;
         fn live_sessions(user: UserId, now_us: i64, limit: u32) -> BoxFuture<'_, Result<Vec<Session>, StoreError>>;
         fn delete_expired_sessions(before_us: i64, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>>;
+    }
+}
+
+impl AccessLog for Spread {
+    spread! {
+        fn append_events(events: Vec<AccessEvent>) -> BoxFuture<'_, Result<(), StoreError>>;
+        fn events(query: EventQuery) -> BoxFuture<'_, Result<Page<AccessEvent, EventCursor>, StoreError>>;
+        fn delete_events(before_us: i64, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>>;
     }
 }
 

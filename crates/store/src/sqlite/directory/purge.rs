@@ -7,6 +7,8 @@ use tokio::sync::oneshot;
 use crate::StoreError;
 use crate::sqlite::group::{Group, in_savepoint};
 use crate::sqlite::keys::place;
+use crate::sqlite::open::{erase_all, erase_by_the_way};
+use crate::sqlite::traces;
 use crate::sqlite::writer::Job;
 
 /// What is erased of a space, for each table: `?1` to `?2` are its places, `?3` its number, `?4` the limit.
@@ -56,9 +58,29 @@ impl Purge {
     }
 }
 
+impl Purge {
+    fn erase(
+        &self,
+        transaction: &Transaction<'_>,
+        group: &mut Group,
+        now_us: i64,
+    ) -> Result<u64, StoreError> {
+        in_savepoint(transaction, || {
+            let limit = u64::from(self.limit);
+            let erased = purge(transaction, group, limit)?;
+            let left = limit.saturating_sub(erased);
+            Ok(erased + if left > 0 { traces::erase(transaction, left, now_us)? } else { 0 })
+        })
+    }
+}
+
 impl Job for Purge {
-    fn run(&mut self, transaction: &Transaction<'_>, group: &mut Group, _: i64) {
-        self.result = in_savepoint(transaction, || purge(transaction, group, self.limit));
+    fn run(&mut self, transaction: &Transaction<'_>, group: &mut Group, now_us: i64) {
+        self.result =
+            erase_all(transaction).map_err(Into::into).and_then(|()| self.erase(transaction, group, now_us));
+        if let Err(error) = erase_by_the_way(transaction) {
+            tracing::warn!(%error, "what is deleted goes on being overwritten everywhere");
+        }
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -69,8 +91,7 @@ impl Job for Purge {
 
 /// Erases at most `limit` records of deleted spaces. A space that holds nothing any more counts as one, and settling counts
 /// as `limit`.
-fn purge(connection: &Connection, group: &mut Group, limit: u32) -> Result<u64, StoreError> {
-    let limit = u64::from(limit);
+fn purge(connection: &Connection, group: &mut Group, limit: u64) -> Result<u64, StoreError> {
     let mut erased = 0;
     while erased < limit {
         let sql = "SELECT no, purge_after FROM space WHERE deleted_us IS NOT NULL AND purged = 0
