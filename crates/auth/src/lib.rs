@@ -14,6 +14,7 @@
 mod email;
 mod error;
 mod guessing;
+pub mod jwks;
 mod keys;
 mod password;
 mod secret;

@@ -115,7 +115,9 @@ impl From<AuthError> for Problem {
             | AuthError::TokenInvalid
             | AuthError::SessionRevoked
             | AuthError::RefreshReused(_) => StatusCode::UNAUTHORIZED,
-            AuthError::Busy => return Self::unavailable(error.code(), sentence(&error.to_string())),
+            AuthError::Busy | AuthError::ProviderUnavailable => {
+                return Self::unavailable(error.code(), sentence(&error.to_string()));
+            }
             AuthError::Store(cause) => return cause.clone().into(),
             AuthError::Internal(reason) => {
                 tracing::error!(reason, "a request failed");
