@@ -174,6 +174,13 @@ pub trait AccountStore: Send + Sync {
     /// [`StoreError::Conflict`] when the id or the token hash is taken.
     fn create_session(&self, session: Session) -> BoxFuture<'_, Result<bool, StoreError>>;
 
+    /// Keeps a new session in the place of a dead one, which goes: they may have the same token hash. `false`, and nothing changed,
+    /// when the old one is gone or live at the time at which the new one was made, or when the user does not exist (any more).
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the id or the token hash is taken by yet another.
+    fn replace_session(&self, dead: SessionId, session: Session) -> BoxFuture<'_, Result<bool, StoreError>>;
+
     /// The session with this id, be it live, expired or revoked.
     fn session_by_id(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>, StoreError>>;
 
