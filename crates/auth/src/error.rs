@@ -42,6 +42,9 @@ pub enum AuthError {
     /// The user has no such live session.
     #[error("there is no such session")]
     SessionNotFound,
+    /// The token is good, and not for this.
+    #[error("the token does not permit this")]
+    PermissionDenied,
     /// The keys of the issuer cannot be fetched, so nobody can say whether its token is good.
     #[error("the identity provider cannot be reached; try again shortly")]
     ProviderUnavailable,
@@ -72,6 +75,7 @@ impl AuthError {
             Self::SessionRevoked => "session_revoked",
             Self::RefreshReused(_) => "refresh_reused",
             Self::SessionNotFound => "session_not_found",
+            Self::PermissionDenied => "permission_denied",
             Self::ProviderUnavailable => "provider_unavailable",
             Self::Busy => "busy",
             Self::Store(_) | Self::Internal(_) => "internal",

@@ -13,10 +13,12 @@
 
 mod email;
 mod error;
+pub mod external;
 mod guessing;
 pub mod jwks;
 mod keys;
 mod password;
+mod permissions;
 mod secret;
 mod service;
 #[cfg(test)]
@@ -32,6 +34,7 @@ pub use password::{
     MAX_CONCURRENT_HASHES, MAX_PASSWORD_BYTES, MAX_WAITING_HASHES, MIN_PASSWORD_BYTES, PasswordCost,
     Passwords,
 };
+pub use permissions::Permissions;
 pub use secret::ServerSecret;
 pub use service::{
     ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, Identity,

@@ -39,7 +39,7 @@ pub(crate) struct Bench {
     pub(crate) auth: AuthService,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) store: Arc<dyn AuthStore>,
-    _folder: tempfile::TempDir,
+    pub(crate) _folder: tempfile::TempDir,
 }
 
 impl Bench {

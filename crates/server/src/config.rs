@@ -11,6 +11,7 @@ use lattice_protocol::limits::{DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::bus;
+use crate::external::ExternalConfig;
 
 /// Smallest limit on frames that still takes what clients send by default.
 const MIN_FRAME_BYTES: usize = 64 << 10;
@@ -85,6 +86,9 @@ pub struct Config {
     /// How concurrent changes are merged in spaces made from now on: `field` or `row`.
     #[arg(long, env = "MERGE_RULE", default_value = "field", value_parser = parse_rule)]
     pub merge_rule: Rule,
+    /// An external issuer.
+    #[command(flatten)]
+    pub external: ExternalConfig,
     /// What is logged, for example `info` or `lattice_server=debug`.
     #[arg(long, env = "LOG", default_value = "info")]
     pub log: String,
@@ -171,6 +175,8 @@ impl Config {
         } else if self.drain_seconds > 600 {
             format!("DRAIN_SECONDS is {}; it must be 0 to 600", self.drain_seconds)
         } else if let Some(problem) = self.redis_problem()? {
+            problem
+        } else if let Some(problem) = self.external.problem() {
             problem
         } else if self.jwt_secret_previous.is_some() && self.jwt_secret.is_none() {
             "JWT_SECRET_PREVIOUS is set but JWT_SECRET is not".to_owned()

@@ -4,6 +4,7 @@ pub mod backend;
 pub mod bus;
 pub mod commands;
 pub mod config;
+pub mod external;
 pub mod http;
 pub mod hub;
 pub mod instances;

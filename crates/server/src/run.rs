@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lattice_auth::jwks::HttpClient;
 use lattice_auth::{AuthService, PasswordCost, Passwords, ServerSecret};
 use lattice_protocol::plain::DerivationKey;
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
@@ -53,6 +54,9 @@ pub enum StartError {
     /// The keys.
     #[error("cannot sign tokens: {0}")]
     Keys(String),
+    /// The client that asks other issuers.
+    #[error("cannot ask the external issuer: {0}")]
+    External(String),
     /// The address.
     #[error("cannot listen on {address}: {reason}")]
     Listen {
@@ -109,7 +113,7 @@ impl Server {
         let accounts = Arc::clone(&backend.accounts);
         let auth = AuthService::new(accounts, keys, passwords, Arc::clone(&clock), Arc::clone(&random))
             .with_secret(ServerSecret::from_root(&backend.mint_key.0));
-        let auth = Arc::new(auth);
+        let auth = Arc::new(with_external(auth, config, &clock)?);
 
         let (stop, stop_bus) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, background) = (TaskTracker::new(), TaskTracker::new());
@@ -156,7 +160,10 @@ impl Server {
         let spaces = Arc::new(Spaces::new(Arc::clone(&backend.directory), hints, clock, random));
         let state =
             http::state::AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces));
-        let router = http::origins::restrict(http::router(state, sync), &config.allowed_origins);
+        let router = http::router(state, sync);
+        let router =
+            if config.external.local_sign_in { router } else { http::local_sign_in::refused(router) };
+        let router = http::origins::restrict(router, &config.allowed_origins);
         let accepting = tokio::spawn(net::listen::serve(
             listener,
             router,
@@ -197,4 +204,21 @@ impl Server {
         }
         self.backend.close().await;
     }
+}
+
+/// Lets the service take tokens of the external issuer, if there is one. Its keys are fetched right away, so that a wrong setting
+/// is in the log before the first client comes.
+fn with_external(
+    auth: AuthService,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<AuthService, StartError> {
+    if config.external.issuer.is_none() {
+        return Ok(auth);
+    }
+    let client = HttpClient::new().map_err(|error| StartError::External(error.to_string()))?;
+    let Some(issuer) = config.external.build(Arc::new(client), Arc::clone(clock)) else { return Ok(auth) };
+    let keys = issuer.keys().clone();
+    tokio::spawn(async move { keys.keys().await });
+    Ok(auth.with_external(issuer))
 }

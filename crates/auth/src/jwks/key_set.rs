@@ -9,12 +9,14 @@ use openidconnect::core::CoreJsonWebKeySet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{AuthError, MAX_TOKEN_BYTES};
+use crate::AuthError;
 
 /// Most keys of a set, usable or not: issuers have a handful.
 pub const MAX_KEYS: usize = 64;
 /// Longest `kid`, in bytes.
 pub const MAX_KEY_ID_BYTES: usize = 256;
+/// Longest token of another issuer, in bytes: some list all groups of a user.
+pub const MAX_SIGNED_TOKEN_BYTES: usize = 8_192;
 /// Sizes of RSA keys that verify, in bits: smaller ones can be broken, larger ones cost too much.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 /// Longest public exponent, in bytes.
@@ -159,7 +161,7 @@ impl KeySet {
 /// [`AuthError::TokenInvalid`] also for `alg` `none`, which the library does not know, for extensions that must be understood
 /// (RFC 7515, section 4.1.11), and for names that no key has.
 pub(super) fn read_header(token: &str) -> Result<Header, AuthError> {
-    if token.len() > MAX_TOKEN_BYTES {
+    if token.len() > MAX_SIGNED_TOKEN_BYTES {
         return Err(AuthError::TokenInvalid);
     }
     let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::TokenInvalid)?;

@@ -15,6 +15,6 @@ pub use cache::{
 pub use client::{HttpClient, MAX_CONNECT_TIME, MAX_EXCHANGE_TIME, MAX_RESPONSE_BYTES};
 pub use fetch::{FetchError, HttpFetch, check_address};
 pub use freshness::{FRESH_S, MAX_FRESH_S, MIN_FRESH_S};
-pub use key_set::{KeySet, KeySetError, MAX_KEY_ID_BYTES, MAX_KEYS};
+pub use key_set::{KeySet, KeySetError, MAX_KEY_ID_BYTES, MAX_KEYS, MAX_SIGNED_TOKEN_BYTES};
 
 pub use openidconnect::{HttpRequest, HttpResponse};

@@ -1,5 +1,6 @@
 //! What routes and sockets ask for: sign up, log in, refresh, log out, and who a token belongs to.
 
+mod external;
 mod passwords;
 mod sessions;
 mod sign_in;
@@ -12,7 +13,8 @@ use lattice_store::auth::AuthStore;
 use lattice_store::time::{Clock, Random};
 use secrecy::SecretString;
 
-use crate::{Keys, Passwords, ServerSecret};
+use crate::external::ExternalIssuer;
+use crate::{Keys, Passwords, Permissions, ServerSecret};
 
 /// How long an access token lives, in seconds. Short, since whoever verifies it by our public key alone cannot know that
 /// its session was revoked.
@@ -42,6 +44,8 @@ const SECOND_US: i64 = 1_000_000;
 pub mod method {
     /// E-mail address and password.
     pub const PASSWORD: &str = "password";
+    /// A token of an external issuer.
+    pub const EXTERNAL: &str = "external";
 }
 
 /// Where a request comes from, for the owner of a session to recognise it by. Nothing is decided by it.
@@ -95,6 +99,8 @@ pub struct Identity {
     /// When the access token expires, in microseconds since 1970. None for a device token, which a connection may go on
     /// with until [`AuthService::recheck`] refuses.
     pub expires_us: Option<i64>,
+    /// What the token may be used for.
+    pub permissions: Permissions,
 }
 
 /// Accounts and logins.
@@ -105,6 +111,7 @@ pub struct AuthService {
     secret: ServerSecret,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    external: Option<ExternalIssuer>,
 }
 
 impl fmt::Debug for AuthService {
@@ -124,7 +131,7 @@ impl AuthService {
         random: Arc<dyn Random>,
     ) -> Self {
         let secret = ServerSecret::random(&*random);
-        Self { store, keys, passwords, secret, clock, random }
+        Self { store, keys, passwords, secret, clock, random, external: None }
     }
 
     /// With a secret that outlives this process and that other instances have as well.

@@ -9,7 +9,7 @@ use super::{
     REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, SECOND_US, SWEEP_BATCH, SessionTokens, TOUCH_INTERVAL_S,
 };
 use crate::token::{Device, Refresh};
-use crate::{AuthError, DEVICE_TOKEN_PREFIX};
+use crate::{AuthError, DEVICE_TOKEN_PREFIX, Permissions};
 
 impl AuthService {
     /// Exchanges a refresh token for an access token and the next refresh token.
@@ -133,22 +133,29 @@ impl AuthService {
     async fn identify(&self, token: &SecretString) -> Result<(Identity, User), AuthError> {
         let now_us = self.clock.now_us();
         let token = token.expose_secret();
-        let (session, expires_us) = if token.starts_with(DEVICE_TOKEN_PREFIX) {
+        if let Some(external) = self.external.as_ref().filter(|external| external.claims_to_be_ours(token)) {
+            return self.identify_external(external, token, now_us).await;
+        }
+        let (session, expires_us, permissions) = if token.starts_with(DEVICE_TOKEN_PREFIX) {
             let device = Device::parse(token).ok_or(AuthError::TokenInvalid)?;
             let session = self.store.session_by_token_hash(device.0.hash()).await?;
-            (session.filter(|session| session.kind == SessionKind::Device), None)
+            (session.filter(|session| session.kind == SessionKind::Device), None, Permissions::ALL)
         } else {
             let claims = self.keys.verify(token, now_us)?;
             let id = SessionId::parse(&claims.sid).ok_or(AuthError::TokenInvalid)?;
             let user = UserId::parse(&claims.sub).ok_or(AuthError::TokenInvalid)?;
             let session = self.store.session_by_id(id).await?;
             let matches = |session: &Session| session.user == user && session.kind == SessionKind::Access;
-            (session.filter(matches), Some(claims.exp.saturating_mul(SECOND_US)))
+            let expires_us = claims.exp.saturating_mul(SECOND_US);
+            (session.filter(matches), Some(expires_us), claims.permissions)
         };
         let session = session.ok_or(AuthError::TokenInvalid)?;
         let user = self.live_user(&session, now_us).await?;
         self.touch(&session, now_us).await;
-        let identity = Identity { user: user.id, session: session.id, expires_us };
+        if !permissions.can_read() {
+            return Err(AuthError::PermissionDenied);
+        }
+        let identity = Identity { user: user.id, session: session.id, expires_us, permissions };
         Ok((identity, user))
     }
 
@@ -193,7 +200,7 @@ impl AuthService {
     }
 
     /// The user of a session, if both are good.
-    async fn live_user(&self, session: &Session, now_us: i64) -> Result<User, AuthError> {
+    pub(super) async fn live_user(&self, session: &Session, now_us: i64) -> Result<User, AuthError> {
         if session.revoked_us.is_some() {
             return Err(AuthError::SessionRevoked);
         }
@@ -203,7 +210,7 @@ impl AuthService {
         self.store.user_by_id(session.user).await?.ok_or(AuthError::SessionRevoked)
     }
 
-    async fn touch(&self, session: &Session, now_us: i64) {
+    pub(super) async fn touch(&self, session: &Session, now_us: i64) {
         if now_us - session.last_used_us < TOUCH_INTERVAL_S * SECOND_US {
             return;
         }

@@ -1,5 +1,7 @@
 //! `DELETE /profile {password}`: deletes the account of the bearer token with everything that is its own alone, 204.
 //!
+//! Whoever has no password and comes with a token of the external issuer is taken at that issuer's word.
+//!
 //! Refusals: `wrong_password` (403), `owns_spaces` (409) while it owns shared or public spaces with other members.
 
 use axum::extract::State;
@@ -9,7 +11,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::bearer::Caller;
+use super::bearer::{Bearer, Caller};
 use super::json::Json;
 use super::openapi::problems;
 use super::problem::Problem;
@@ -18,8 +20,10 @@ use super::state::AppState;
 /// Asked again, since what is deleted does not come back.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Confirmation {
-    #[schema(value_type = String, format = Password)]
-    password: SecretString,
+    /// Not asked for where an external issuer vouches for an account without one.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Password)]
+    password: Option<SecretString>,
 }
 
 problems!(Problems, [TOKEN, BODY], 403 "wrong_password", 409 "owns_spaces");
@@ -36,15 +40,21 @@ problems!(Problems, [TOKEN, BODY], 403 "wrong_password", 409 "owns_spaces");
 pub(super) async fn delete_profile(
     State(state): State<AppState>,
     Caller(user): Caller,
+    Bearer(token): Bearer,
     Json(Confirmation { password }): Json<Confirmation>,
 ) -> Result<StatusCode, Problem> {
-    match state.auth.confirm_password(user, password).await {
+    let confirmed = match password {
+        Some(password) => state.auth.confirm_password(user, password).await,
+        None => state.auth.confirm_external(&token).await,
+    };
+    match confirmed {
         Err(AuthError::InvalidCredentials) => {
             let detail = "The password is not that of the account.";
             return Err(Problem::new(StatusCode::FORBIDDEN, "wrong_password", detail));
         }
         confirmed => confirmed?,
     }
+    state.auth.bury_external(user).await?;
     state.spaces.delete_account(user).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -115,6 +115,7 @@ impl From<AuthError> for Problem {
             | AuthError::TokenInvalid
             | AuthError::SessionRevoked
             | AuthError::RefreshReused(_) => StatusCode::UNAUTHORIZED,
+            AuthError::PermissionDenied => StatusCode::FORBIDDEN,
             AuthError::Busy | AuthError::ProviderUnavailable => {
                 return Self::unavailable(error.code(), sentence(&error.to_string()));
             }

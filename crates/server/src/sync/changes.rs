@@ -10,6 +10,7 @@ use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use lattice_auth::AuthError;
 use lattice_protocol::limits::{MAX_CHANGES_PER_FRAME, MAX_CURSOR_BYTES, MAX_POLL_CHANGES};
 use lattice_protocol::plain::{
     self, Format, IdSource, Page, decode_upload, encode_entry, encode_page, encode_upload_answer,
@@ -52,6 +53,9 @@ pub(crate) async fn upload_changes(
     let token = bearer::header_token(&parts.headers).ok_or_else(Problem::no_token)?;
     let turn = state.admission.handshake().await?;
     let identity = state.auth.authenticate(&token).await?;
+    if !identity.permissions.can_write() {
+        return Err(AuthError::PermissionDenied.into());
+    }
     // Not while the body is on its way: that is the client's time.
     drop(turn);
     let schema_version = schema_version(&parts.headers, &parts.uri)?;
