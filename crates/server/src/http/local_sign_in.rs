@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 
+use super::headers;
 use super::problem::Problem;
 
 /// Refuses whatever signs somebody up or in by this server's own means. Sessions can still be looked at and ended.
@@ -16,7 +17,8 @@ pub fn refused(router: Router) -> Router {
 async fn refuse(request: Request, next: Next) -> Response {
     if signs_in(request.uri().path()) {
         let detail = "People do not sign in here; use a token of the app's own accounts.";
-        return Problem::new(StatusCode::FORBIDDEN, "sign_in_disabled", detail).into_response();
+        let refused = Problem::new(StatusCode::FORBIDDEN, "sign_in_disabled", detail);
+        return headers::harden(refused.into_response()).await;
     }
     next.run(request).await
 }
