@@ -72,6 +72,8 @@ mod tests {
         let (alone, with_bob) = (bench.space(&ann, "public").await, bench.space(&ann, "shared").await);
         bench.join(&with_bob, &ann, &bob, "editor").await;
         let body = json!({"password": "correct horse"});
+        // Who has a password is asked for it.
+        bench.ask(&ann, "DELETE", "/profile", &json!({})).await.is_problem(403, "wrong_password");
         for wrong in ["", "incorrect horse", &"x".repeat(2_000)] {
             let answer = bench.ask(&ann, "DELETE", "/profile", &json!({"password": wrong})).await;
             answer.is_problem(403, "wrong_password");

@@ -10,6 +10,8 @@ mod common;
 
 #[path = "../converge.rs"]
 mod converge;
+#[path = "../external.rs"]
+mod external;
 #[path = "../json/main.rs"]
 mod json;
 #[path = "../kill.rs"]
