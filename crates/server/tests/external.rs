@@ -257,5 +257,6 @@ fn other_ways_in_can_be_closed() {
     http::log_out(&server, &ann.token);
     let folder = TempDir::new().expect("a folder");
     let ended = run_to_end(folder.path(), &[("LOCAL_SIGN_IN", "false")]);
+    assert!(server.greeting().contains(issuer.url()));
     assert!(!ended.status.success() && ended.stderr.contains("EXTERNAL_ISSUER"), "{}", ended.stderr);
 }

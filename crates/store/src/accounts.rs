@@ -102,7 +102,7 @@ pub struct Session {
     pub refresh_hash: Option<TokenHash>,
     /// What `refresh_hash` was before the last rotation.
     pub previous_refresh_hash: Option<TokenHash>,
-    /// When the last rotation was, in microseconds since 1970.
+    /// When the last rotation was, in microseconds since 1970. For sessions of an external issuer, when the one before was ended.
     pub rotated_us: Option<i64>,
     /// From when on the session is worth nothing, in microseconds since 1970.
     pub expires_us: i64,

@@ -35,6 +35,19 @@ impl AuthService {
         self.external.as_ref()
     }
 
+    /// Waits for what a token needs that is not in the store: the key of the external issuer. To be called before a turn at the database is
+    /// taken, which must not be held while somebody else's server takes its time.
+    ///
+    /// # Errors
+    /// [`AuthError::TokenInvalid`], [`AuthError::ProviderUnavailable`].
+    pub async fn prepare(&self, token: &SecretString) -> Result<(), AuthError> {
+        let token = token.expose_secret();
+        match self.external.as_ref().filter(|issuer| issuer.claims_to_be_ours(token)) {
+            Some(issuer) => issuer.keys().keys_for(token).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Whether this is a token of the external issuer, and its user one who has no password to be asked for.
     ///
     /// # Errors

@@ -51,6 +51,7 @@ pub(crate) async fn upload_changes(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let token = bearer::header_token(&parts.headers).ok_or_else(Problem::no_token)?;
+    state.auth.prepare(&token).await?;
     let turn = state.admission.handshake().await?;
     let identity = state.auth.authenticate(&token).await?;
     if !identity.permissions.can_write() {
@@ -245,6 +246,7 @@ pub(crate) async fn poll_changes(
     request: Request,
 ) -> Result<Response, Problem> {
     let token = bearer::header_token(request.headers()).ok_or_else(Problem::no_token)?;
+    state.auth.prepare(&token).await?;
     let turn = state.admission.handshake().await?;
     let identity = state.auth.authenticate(&token).await?;
     drop(turn);

@@ -103,6 +103,7 @@ pub(crate) async fn sync_space_socket(
 async fn open(state: SyncState, named: Option<String>, request: Request) -> Result<Response, Problem> {
     let key = websocket_key(request.headers())?;
     let token = bearer::token(request.headers(), request.uri()).ok_or_else(Problem::no_token)?;
+    state.auth.prepare(&token).await?;
     let turn = state.admission.handshake().await?;
     let identity = state.auth.authenticate(&token).await?;
     let version = state.directory.version();
