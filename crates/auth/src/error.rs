@@ -51,6 +51,12 @@ pub enum AuthError {
     /// Whoever asks has signed in too long ago for what they ask.
     #[error("sign in again: this is for those who have done so within the last 15 minutes")]
     SessionNotFresh,
+    /// The token is good, and not for this.
+    #[error("the token does not permit this")]
+    PermissionDenied,
+    /// The keys of the issuer cannot be fetched, so nobody can say whether its token is good.
+    #[error("the identity provider cannot be reached; try again shortly")]
+    ProviderUnavailable,
     /// Too many passwords wait to be checked.
     #[error("the server is busy; try again shortly")]
     Busy,
@@ -81,6 +87,8 @@ impl AuthError {
             Self::AnonymousOff => "anonymous_off",
             Self::NotAnonymous => "not_anonymous",
             Self::SessionNotFresh => "session_not_fresh",
+            Self::PermissionDenied => "permission_denied",
+            Self::ProviderUnavailable => "provider_unavailable",
             Self::Busy => "busy",
             Self::Store(_) | Self::Internal(_) => "internal",
         }

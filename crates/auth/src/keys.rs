@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{AuthError, MAX_TOKEN_BYTES};
+use crate::{AuthError, MAX_TOKEN_BYTES, Permissions};
 
 /// Who signs: the `iss` of every access token.
 pub const ISSUER: &str = "lattice-server";
@@ -48,6 +48,9 @@ pub struct Claims {
     pub iss: String,
     /// [`AUDIENCE`].
     pub aud: String,
+    /// What it may be used for; everything, in tokens that do not say.
+    #[serde(default = "Permissions::all")]
+    pub permissions: Permissions,
 }
 
 /// Why there are no keys. Each is a sentence for the operator.
@@ -293,6 +296,7 @@ mod tests {
             exp: NOW_S + 900,
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
+            permissions: Permissions::ALL,
         }
     }
 

@@ -14,11 +14,14 @@
 pub mod audit;
 mod email;
 mod error;
+pub mod external;
 mod guessing;
 mod import;
+pub mod jwks;
 mod keys;
 mod legacy;
 mod password;
+mod permissions;
 mod secret;
 mod service;
 #[cfg(test)]
@@ -36,6 +39,7 @@ pub use password::{
     MAX_CONCURRENT_HASHES, MAX_PASSWORD_BYTES, MAX_WAITING_HASHES, MIN_PASSWORD_BYTES, PasswordCost,
     Passwords,
 };
+pub use permissions::Permissions;
 pub use secret::ServerSecret;
 pub use service::{
     ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, FRESH_SESSION_S, Identity,

@@ -80,6 +80,10 @@ codes! {
     TokenExpired = "token_expired",
     /// The session of a token was ended.
     SessionRevoked = "session_revoked",
+    /// The token does not permit this.
+    PermissionDenied = "permission_denied",
+    /// The keys of the issuer of a token cannot be fetched.
+    ProviderUnavailable = "provider_unavailable",
     /// The space's counter of changes is used up.
     SpaceFull = "space_full",
     /// The space or its owner holds as much as they may; nothing of the upload was stored.

@@ -12,6 +12,7 @@ use lattice_protocol::limits::{DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::bus;
+use crate::external::ExternalConfig;
 use crate::limits::LimitSettings;
 use crate::limits::quotas::QuotaSettings;
 use crate::net::client_address::parse_network;
@@ -112,6 +113,9 @@ pub struct Config {
     /// For how many days the access log is kept; 0 keeps it for ever.
     #[arg(long, env = "ACCESS_LOG_DAYS", default_value_t = 90)]
     pub access_log_days: u32,
+    /// An external issuer.
+    #[command(flatten)]
+    pub external: ExternalConfig,
     /// What is logged, for example `info` or `lattice_server=debug`.
     #[arg(long, env = "LOG", default_value = "info")]
     pub log: String,
@@ -202,6 +206,8 @@ impl Config {
         } else if self.access_log_days > MAX_ACCESS_LOG_DAYS {
             format!("ACCESS_LOG_DAYS is {}; it must be 0 to {MAX_ACCESS_LOG_DAYS}", self.access_log_days)
         } else if let Some(problem) = self.redis_problem()? {
+            problem
+        } else if let Some(problem) = self.external.problem() {
             problem
         } else if self.jwt_secret_previous.is_some() && self.jwt_secret.is_none() {
             "JWT_SECRET_PREVIOUS is set but JWT_SECRET is not".to_owned()

@@ -7,6 +7,7 @@ pub mod bus;
 pub mod commands;
 pub mod config;
 pub mod export;
+pub mod external;
 pub mod http;
 pub mod hub;
 pub mod instances;

@@ -74,11 +74,17 @@ fn greet(config: &Config, server: &Server) {
             "plain HTTP on {address}: put a proxy that speaks TLS in front, or tokens travel in the open"
         );
     }
+    let way_in = if config.external.local_sign_in {
+        format!(
+            "Make the first account:\n  \
+             curl -s http://{address}/register -H 'content-type: application/json' \\\n    \
+             -d '{{\"email\":\"you@example.com\",\"password\":\"choose-a-long-one\"}}'"
+        )
+    } else {
+        format!("People sign in at {}.", config.external.issuer.as_deref().unwrap_or_default())
+    };
     let text = format!(
-        "lattice-server {version} listens on http://{address} (data in {data})\n\
-         Make the first account:\n  \
-         curl -s http://{address}/register -H 'content-type: application/json' \\\n    \
-         -d '{{\"email\":\"you@example.com\",\"password\":\"choose-a-long-one\"}}'\n\
+        "lattice-server {version} listens on http://{address} (data in {data})\n{way_in}\n\
          Then point a client at ws://{address}/sync\n",
         version = env!("CARGO_PKG_VERSION"),
         data = match config.database() {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lattice_auth::jwks::HttpClient;
 use lattice_auth::{AuthService, PasswordCost, Passwords, ServerSecret};
 use lattice_protocol::plain::DerivationKey;
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
@@ -58,6 +59,9 @@ pub enum StartError {
     /// The keys.
     #[error("cannot sign tokens: {0}")]
     Keys(String),
+    /// The client that asks other issuers.
+    #[error("cannot ask the external issuer: {0}")]
+    External(String),
     /// The address.
     #[error("cannot listen on {address}: {reason}")]
     Listen {
@@ -118,7 +122,7 @@ impl Server {
             .with_secret(ServerSecret::from_root(&backend.mint_key.0))
             .with_anonymous_accounts(config.anonymous_accounts)
             .with_audit(Arc::clone(&recorder) as _);
-        let auth = Arc::new(auth);
+        let auth = Arc::new(with_external(auth, config, &clock)?);
 
         let (stop, stop_bus) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, background) = (TaskTracker::new(), TaskTracker::new());
@@ -185,7 +189,10 @@ impl Server {
         let state =
             http::state::AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces))
                 .with_limits(limits);
-        let router = http::origins::restrict(http::router(state, sync), &config.allowed_origins);
+        let router = http::router(state, sync);
+        let router =
+            if config.external.local_sign_in { router } else { http::local_sign_in::refused(router) };
+        let router = http::origins::restrict(router, &config.allowed_origins);
         let router = net::client_address::resolve(router, &config.trusted_proxies);
         let accepting = tokio::spawn(net::listen::serve(
             listener,
@@ -234,4 +241,21 @@ impl Server {
         }
         self.backend.close().await;
     }
+}
+
+/// Lets the service take tokens of the external issuer, if there is one. Its keys are fetched right away, so that a wrong setting
+/// is in the log before the first client comes.
+fn with_external(
+    auth: AuthService,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<AuthService, StartError> {
+    if config.external.issuer.is_none() {
+        return Ok(auth);
+    }
+    let client = HttpClient::new().map_err(|error| StartError::External(error.to_string()))?;
+    let Some(issuer) = config.external.build(Arc::new(client), Arc::clone(clock)) else { return Ok(auth) };
+    let keys = issuer.keys().clone();
+    tokio::spawn(async move { keys.keys().await });
+    Ok(auth.with_external(issuer))
 }

@@ -102,7 +102,7 @@ pub struct Session {
     pub refresh_hash: Option<TokenHash>,
     /// What `refresh_hash` was before the last rotation.
     pub previous_refresh_hash: Option<TokenHash>,
-    /// When the last rotation was, in microseconds since 1970.
+    /// When the last rotation was, in microseconds since 1970. For sessions of an external issuer, when the one before was ended.
     pub rotated_us: Option<i64>,
     /// From when on the session is worth nothing, in microseconds since 1970.
     pub expires_us: i64,
@@ -173,6 +173,13 @@ pub trait AccountStore: Send + Sync {
     /// # Errors
     /// [`StoreError::Conflict`] when the id or the token hash is taken.
     fn create_session(&self, session: Session) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Keeps a new session in the place of a dead one, which goes: they may have the same token hash. `false`, and nothing changed,
+    /// when the old one is gone or live at the time at which the new one was made, or when the user does not exist (any more).
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the id or the token hash is taken by yet another.
+    fn replace_session(&self, dead: SessionId, session: Session) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// The session with this id, be it live, expired or revoked.
     fn session_by_id(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>, StoreError>>;

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod anonymous;
+mod external;
 mod known;
 mod passwords;
 mod sessions;
@@ -16,7 +17,8 @@ use lattice_store::time::{Clock, Random};
 use secrecy::SecretString;
 
 use crate::audit::{AccessAudit, NoAudit};
-use crate::{Keys, Passwords, ServerSecret};
+use crate::external::ExternalIssuer;
+use crate::{Keys, Passwords, Permissions, ServerSecret};
 
 pub(crate) use passwords::checked_name;
 
@@ -52,6 +54,8 @@ pub mod method {
     pub const PASSWORD: &str = "password";
     /// Nothing: the account was made with the session, and nothing else leads to it.
     pub const ANONYMOUS: &str = "anonymous";
+    /// A token of an external issuer.
+    pub const EXTERNAL: &str = "external";
 }
 
 /// Where a request comes from, for the owner of a session to recognise it by. Nothing is decided by it.
@@ -105,6 +109,8 @@ pub struct Identity {
     /// When the access token expires, in microseconds since 1970. None for a device token, which a connection may go on
     /// with until [`AuthService::recheck`] refuses.
     pub expires_us: Option<i64>,
+    /// What the token may be used for.
+    pub permissions: Permissions,
 }
 
 /// Accounts and logins.
@@ -117,6 +123,7 @@ pub struct AuthService {
     audit: Arc<dyn AccessAudit>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    external: Option<ExternalIssuer>,
 }
 
 impl fmt::Debug for AuthService {
@@ -137,7 +144,7 @@ impl AuthService {
     ) -> Self {
         let secret = ServerSecret::random(&*random);
         let audit = Arc::new(NoAudit);
-        Self { store, keys, passwords, secret, makes_anonymous: false, audit, clock, random }
+        Self { store, keys, passwords, secret, makes_anonymous: false, audit, external: None, clock, random }
     }
 
     /// With a secret that outlives this process and that other instances have as well.

@@ -10,10 +10,11 @@ use super::{
 };
 use crate::audit::{Event, Kind, REFUSAL_INTERVAL_S, USE_INTERVAL_S};
 use crate::token::{Device, Refresh};
-use crate::{AuthError, DEVICE_TOKEN_PREFIX};
+use crate::{AuthError, DEVICE_TOKEN_PREFIX, Permissions};
 
 /// What a token is, as the access log calls it.
 const ACCESS: &str = "access";
+const EXTERNAL: &str = "external";
 const REFRESH: &str = "refresh";
 
 impl AuthService {
@@ -152,7 +153,15 @@ impl AuthService {
 
     async fn identify(&self, token: &SecretString) -> Result<(Identity, User), AuthError> {
         let now_us = self.clock.now_us();
-        let (session, expires_us) = self
+        let text = token.expose_secret();
+        if let Some(external) = self.external.as_ref().filter(|external| external.claims_to_be_ours(text)) {
+            let known = self.identify_external(external, text, now_us).await;
+            let (identity, user) = known.map_err(|error| self.token_refused(error, None, EXTERNAL))?;
+            let event = Event::new(Kind::TokenUsed).actor(user.id).session(identity.session);
+            self.audit.record(event.at_most_every(USE_INTERVAL_S));
+            return Ok((identity, user));
+        }
+        let (session, expires_us, permissions) = self
             .session_behind(token, now_us)
             .await
             .map_err(|error| self.token_refused(error, None, ACCESS))?;
@@ -161,7 +170,10 @@ impl AuthService {
         self.touch(&session, now_us).await;
         let event = Event::new(Kind::TokenUsed).actor(user.id).session(session.id);
         self.audit.record(event.at_most_every(USE_INTERVAL_S));
-        let identity = Identity { user: user.id, session: session.id, expires_us };
+        if !permissions.can_read() {
+            return Err(AuthError::PermissionDenied);
+        }
+        let identity = Identity { user: user.id, session: session.id, expires_us, permissions };
         Ok((identity, user))
     }
 
@@ -170,21 +182,22 @@ impl AuthService {
         &self,
         token: &SecretString,
         now_us: i64,
-    ) -> Result<(Session, Option<i64>), AuthError> {
+    ) -> Result<(Session, Option<i64>, Permissions), AuthError> {
         let token = token.expose_secret();
-        let (session, expires_us) = if token.starts_with(DEVICE_TOKEN_PREFIX) {
+        let (session, expires_us, permissions) = if token.starts_with(DEVICE_TOKEN_PREFIX) {
             let device = Device::parse(token).ok_or(AuthError::TokenInvalid)?;
             let session = self.store.session_by_token_hash(device.0.hash()).await?;
-            (session.filter(|session| session.kind == SessionKind::Device), None)
+            (session.filter(|session| session.kind == SessionKind::Device), None, Permissions::ALL)
         } else {
             let claims = self.keys.verify(token, now_us)?;
             let id = SessionId::parse(&claims.sid).ok_or(AuthError::TokenInvalid)?;
             let user = UserId::parse(&claims.sub).ok_or(AuthError::TokenInvalid)?;
             let session = self.store.session_by_id(id).await?;
             let matches = |session: &Session| session.user == user && session.kind == SessionKind::Access;
-            (session.filter(matches), Some(claims.exp.saturating_mul(SECOND_US)))
+            let expires_us = claims.exp.saturating_mul(SECOND_US);
+            (session.filter(matches), Some(expires_us), claims.permissions)
         };
-        Ok((session.ok_or(AuthError::TokenInvalid)?, expires_us))
+        Ok((session.ok_or(AuthError::TokenInvalid)?, expires_us, permissions))
     }
 
     /// Notes that a token was refused, if it is the token's fault.
@@ -243,7 +256,7 @@ impl AuthService {
     }
 
     /// The user of a session, if both are good.
-    async fn live_user(&self, session: &Session, now_us: i64) -> Result<User, AuthError> {
+    pub(super) async fn live_user(&self, session: &Session, now_us: i64) -> Result<User, AuthError> {
         if session.revoked_us.is_some() {
             return Err(AuthError::SessionRevoked);
         }
@@ -253,7 +266,7 @@ impl AuthService {
         self.store.user_by_id(session.user).await?.ok_or(AuthError::SessionRevoked)
     }
 
-    async fn touch(&self, session: &Session, now_us: i64) {
+    pub(super) async fn touch(&self, session: &Session, now_us: i64) {
         if now_us - session.last_used_us < TOUCH_INTERVAL_S * SECOND_US {
             return;
         }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::audit::{Event, Kind};
 use crate::token::{Device, Refresh, Secret};
-use crate::{AUDIENCE, AuthError, Claims, ISSUER};
+use crate::{AUDIENCE, AuthError, Claims, ISSUER, Permissions};
 
 const MAX_USER_AGENT_BYTES: usize = 256;
 const MAX_ADDRESS_BYTES: usize = 64;
@@ -54,7 +54,7 @@ impl AuthService {
         Ok(DeviceToken { token: device.to_text(), user })
     }
 
-    fn new_session(
+    pub(super) fn new_session(
         &self,
         user: &User,
         kind: SessionKind,
@@ -113,6 +113,7 @@ impl AuthService {
             exp: iat + ACCESS_TOKEN_LIFE_S,
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
+            permissions: Permissions::ALL,
         })?;
         Ok(SessionTokens { access, refresh: refresh.to_text(), expires_in_s: ACCESS_TOKEN_LIFE_S, user })
     }

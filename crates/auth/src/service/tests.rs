@@ -485,7 +485,15 @@ async fn an_access_token_must_name_the_user_and_the_kind_of_its_session() {
     ] {
         let (iat, exp) = (1_800_000_000, 1_800_000_900);
         let (iss, aud) = (ISSUER.to_owned(), AUDIENCE.to_owned());
-        let signed = bench.auth.keys().sign(&Claims { sub: sub.clone(), sid, iat, exp, iss, aud });
+        let signed = bench.auth.keys().sign(&Claims {
+            sub: sub.clone(),
+            sid,
+            iat,
+            exp,
+            iss,
+            aud,
+            permissions: crate::Permissions::ALL,
+        });
         let expected = if good { Ok(access) } else { Err(AuthError::TokenInvalid) };
         assert_eq!(worth(&bench, &signed.expect("signed")).await, expected);
     }

@@ -3,7 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
-use lattice_auth::Identity;
+use lattice_auth::{AuthError, Identity};
 use lattice_store::accounts::UserId;
 use secrecy::SecretString;
 
@@ -41,7 +41,8 @@ impl<S: Sync> FromRequestParts<S> for Bearer {
     }
 }
 
-/// The session that the token of the header belongs to, and its user; without a good one the request is refused.
+/// The session that the token of the header belongs to, and its user; without a good one the request is refused, as it is when it
+/// changes something and the token may not.
 pub(super) struct CallerSession(pub(super) Identity);
 
 impl FromRequestParts<AppState> for CallerSession {
@@ -49,7 +50,13 @@ impl FromRequestParts<AppState> for CallerSession {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let Bearer(token) = Bearer::from_request_parts(parts, state).await?;
-        Ok(Self(state.auth.authenticate(&token).await?))
+        let identity = state.auth.authenticate(&token).await?;
+        // A token that may only read must not change anything, whatever its user may do.
+        if parts.method.is_safe() || identity.permissions.can_write() {
+            Ok(Self(identity))
+        } else {
+            Err(AuthError::PermissionDenied.into())
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `DELETE /profile {password}`: deletes the account of the bearer token with everything that is its own alone, 204.
 //!
+//! Whoever has no password and comes with a token of the external issuer is taken at that issuer's word.
+//!
 //! Refusals: `wrong_password` (403), `owns_spaces` (409) while it owns shared or public spaces with other members.
 
 use axum::extract::State;
@@ -9,7 +11,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::bearer::Caller;
+use super::bearer::{Bearer, Caller};
 use super::json::Json;
 use super::openapi::problems;
 use super::problem::Problem;
@@ -19,8 +21,10 @@ use crate::limits::Class;
 /// Asked again, since what is deleted does not come back.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Confirmation {
-    #[schema(value_type = String, format = Password)]
-    password: SecretString,
+    /// Not asked for where an external issuer vouches for an account without one.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Password)]
+    password: Option<SecretString>,
 }
 
 problems!(Problems, [TOKEN, BODY], 403 "wrong_password", 429 "rate_limited", 409 "owns_spaces");
@@ -37,16 +41,22 @@ problems!(Problems, [TOKEN, BODY], 403 "wrong_password", 429 "rate_limited", 409
 pub(super) async fn delete_profile(
     State(state): State<AppState>,
     Caller(user): Caller,
+    Bearer(token): Bearer,
     Json(Confirmation { password }): Json<Confirmation>,
 ) -> Result<StatusCode, Problem> {
     state.limits.user(Class::SignInAccount, user).await?;
-    match state.auth.confirm_password(user, password).await {
+    let confirmed = match password {
+        Some(password) => state.auth.confirm_password(user, password).await,
+        None => state.auth.confirm_external(&token).await,
+    };
+    match confirmed {
         Err(AuthError::InvalidCredentials) => {
             let detail = "The password is not that of the account.";
             return Err(Problem::new(StatusCode::FORBIDDEN, "wrong_password", detail));
         }
         confirmed => confirmed?,
     }
+    state.auth.bury_external(user).await?;
     state.spaces.delete_account(user).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -64,6 +74,8 @@ mod tests {
         let (alone, with_bob) = (bench.space(&ann, "public").await, bench.space(&ann, "shared").await);
         bench.join(&with_bob, &ann, &bob, "editor").await;
         let body = json!({"password": "correct horse"});
+        // Who has a password is asked for it.
+        bench.ask(&ann, "DELETE", "/profile", &json!({})).await.is_problem(403, "wrong_password");
         for wrong in ["", "incorrect horse", &"x".repeat(2_000)] {
             let answer = bench.ask(&ann, "DELETE", "/profile", &json!({"password": wrong})).await;
             answer.is_problem(403, "wrong_password");

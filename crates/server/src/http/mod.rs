@@ -14,6 +14,7 @@ mod healthz;
 mod invites;
 mod json;
 mod jwks;
+pub mod local_sign_in;
 mod login;
 mod login_device;
 mod logout;

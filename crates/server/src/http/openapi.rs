@@ -20,8 +20,10 @@ pub(crate) const TOKEN: Codes = &[
     (401, "token_invalid"),
     (401, "token_expired"),
     (401, "session_revoked"),
+    (403, "permission_denied"),
     (503, "busy"),
     (503, "closing"),
+    (503, "provider_unavailable"),
 ];
 /// Of whoever reads a JSON body.
 pub(super) const BODY: Codes = &[(400, "bad_request"), (408, "request_timeout"), (413, "body_too_large")];
@@ -101,7 +103,7 @@ impl Modify for Security {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("An access token (a JWT) or a device token (`ldt_…`)."))
+            .description(Some("An access token (a JWT), of this server or of the external issuer, or a device token (`ldt_…`)."))
             .build();
         let components = document.components.get_or_insert_default();
         components.security_schemes.insert("bearer".to_owned(), SecurityScheme::Http(scheme).into());

@@ -125,8 +125,10 @@ impl From<AuthError> for Problem {
             | AuthError::TokenInvalid
             | AuthError::SessionRevoked
             | AuthError::RefreshReused(_) => StatusCode::UNAUTHORIZED,
-            AuthError::SessionNotFresh => StatusCode::FORBIDDEN,
-            AuthError::Busy => return Self::unavailable(error.code(), sentence(&error.to_string())),
+            AuthError::SessionNotFresh | AuthError::PermissionDenied => StatusCode::FORBIDDEN,
+            AuthError::Busy | AuthError::ProviderUnavailable => {
+                return Self::unavailable(error.code(), sentence(&error.to_string()));
+            }
             AuthError::Store(cause) => return cause.clone().into(),
             AuthError::Internal(reason) => {
                 tracing::error!(reason, "a request failed");

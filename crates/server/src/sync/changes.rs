@@ -10,6 +10,7 @@ use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use lattice_auth::AuthError;
 use lattice_protocol::limits::{MAX_CHANGES_PER_FRAME, MAX_CURSOR_BYTES, MAX_POLL_CHANGES};
 use lattice_protocol::plain::{
     self, Format, IdSource, Page, decode_upload, encode_entry, encode_page, encode_upload_answer,
@@ -50,8 +51,12 @@ pub(crate) async fn upload_changes(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let token = bearer::header_token(&parts.headers).ok_or_else(Problem::no_token)?;
+    state.auth.prepare(&token).await?;
     let turn = state.admission.handshake().await?;
     let identity = state.auth.authenticate(&token).await?;
+    if !identity.permissions.can_write() {
+        return Err(AuthError::PermissionDenied.into());
+    }
     // Not while the body is on its way: that is the client's time.
     drop(turn);
     state.rates.may_upload(identity.user, identity.session)?;
@@ -243,6 +248,7 @@ pub(crate) async fn poll_changes(
     request: Request,
 ) -> Result<Response, Problem> {
     let token = bearer::header_token(request.headers()).ok_or_else(Problem::no_token)?;
+    state.auth.prepare(&token).await?;
     let turn = state.admission.handshake().await?;
     let identity = state.auth.authenticate(&token).await?;
     drop(turn);

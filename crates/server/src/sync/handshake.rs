@@ -107,6 +107,7 @@ async fn open(state: SyncState, named: Option<String>, request: Request) -> Resu
     let token = bearer::token(request.headers(), request.uri()).ok_or_else(Problem::no_token)?;
     let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip());
     state.rates.address(Class::HandshakeAddress, address).await?;
+    state.auth.prepare(&token).await?;
     let turn = state.admission.handshake().await?;
     let identity = state.auth.authenticate(&token).await?;
     state.rates.user(Class::HandshakeAccount, identity.user).await?;

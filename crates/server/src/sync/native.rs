@@ -221,6 +221,10 @@ impl<'a> Native<'a> {
         let decoded = off_thread(payload.clone(), |payload| decode(payload, MAX_CHANGES_PER_FRAME)).await;
         match decoded {
             Ok(ClientFrame::Changes(incoming)) if incoming.is_empty() => {}
+            Ok(ClientFrame::Changes(_)) if !self.line.identity.permissions.can_write() => {
+                let why = "the token of this connection may only read";
+                self.line.outbox.push(encode_rejected(Code::PermissionDenied, why));
+            }
             Ok(ClientFrame::Changes(incoming)) => self.upload(incoming, bytes).await?,
             // What a client has applied is its own affair: its checkpoint tells at the next connection.
             Ok(ClientFrame::Ack { .. }) => {}

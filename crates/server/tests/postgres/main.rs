@@ -18,6 +18,8 @@ mod converge;
 mod deletion;
 #[path = "../export.rs"]
 mod export;
+#[path = "../external.rs"]
+mod external;
 #[path = "../json/main.rs"]
 mod json;
 #[path = "../kill.rs"]

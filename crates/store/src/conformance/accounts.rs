@@ -34,6 +34,7 @@ pub async fn accounts(store: &dyn AccountStore) {
     revocation(store).await;
     touching(store).await;
     listing(store).await;
+    dead_sessions_are_replaced(store).await;
     deleting_users(store).await;
     expired_sessions_are_deleted(store).await;
     racing_users(store).await;
@@ -318,6 +319,30 @@ async fn listing(store: &dyn AccountStore) {
         [],
         "expired at the very microsecond"
     );
+}
+
+async fn dead_sessions_are_replaced(store: &dyn AccountStore) {
+    let user = with_user(store).await;
+    let old = with_session(store, user.id, SessionKind::Device).await;
+    let next = Session { token_hash: old.token_hash, ..new_session(user.id, SessionKind::Device) };
+    assert!(!ok!(store.replace_session(old.id, next.clone())), "it is live");
+    assert_eq!(stored(store, old.id).await, old);
+    assert!(ok!(store.revoke_session(old.id, START_US + 1)));
+    let orphan = Session { user: UserId([3; 16]), ..next.clone() };
+    assert!(!ok!(store.replace_session(old.id, orphan)), "nobody's");
+    let taken = with_session(store, user.id, SessionKind::Device).await;
+    let clash = Session { token_hash: taken.token_hash, ..next.clone() };
+    assert!(is_conflict(&store.replace_session(old.id, clash).await));
+    assert_eq!(stored(store, old.id).await.revoked_us, Some(START_US + 1), "nothing has changed");
+    assert!(ok!(store.replace_session(old.id, next.clone())));
+    assert_eq!(ok!(store.session_by_id(old.id)), None);
+    assert_eq!(ok!(store.session_by_token_hash(old.token_hash)), Some(next.clone()));
+    let again = Session { token_hash: old.token_hash, ..new_session(user.id, SessionKind::Device) };
+    assert!(!ok!(store.replace_session(old.id, again.clone())), "it was replaced");
+    // One that has expired at the time of the new one.
+    let late = Session { created_us: next.expires_us, ..again };
+    assert!(ok!(store.replace_session(next.id, late.clone())));
+    assert_eq!(ok!(store.session_by_token_hash(old.token_hash)), Some(late));
 }
 
 async fn deleting_users(store: &dyn AccountStore) {

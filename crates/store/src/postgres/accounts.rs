@@ -46,6 +46,10 @@ impl AccountStore for PostgresStore {
         Box::pin(async move { attempt!(self, Mode::Write, |c| sessions::create(c, &session).await) })
     }
 
+    fn replace_session(&self, dead: SessionId, session: Session) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { attempt!(self, Mode::Write, |c| sessions::replace(c, dead, &session).await) })
+    }
+
     fn session_by_id(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>, StoreError>> {
         Box::pin(async move { attempt!(self, Mode::Single, |c| sessions::by_id(c, id).await) })
     }

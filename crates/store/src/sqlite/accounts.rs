@@ -112,6 +112,14 @@ fn create_session(connection: &Connection, session: &Session) -> Result<bool, St
     if inserted == 0 { Err(StoreError::Conflict("session")) } else { Ok(true) }
 }
 
+/// Keeps a new session in the place of a dead one.
+fn replace_session(connection: &Connection, dead: SessionId, session: &Session) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM sessions WHERE id = ?1 AND (revoked_us IS NOT NULL OR expires_us <= ?2)
+                   AND EXISTS (SELECT 1 FROM users WHERE id = ?3)";
+    let removed = execute(connection, sql, params![dead.0, session.created_us, session.user.0])?;
+    if removed == 0 { Ok(false) } else { create_session(connection, session) }
+}
+
 /// The session with this id.
 fn session_by_id(connection: &Connection, id: SessionId) -> Result<Option<Session>, StoreError> {
     one(connection, &format!("SELECT {SESSION_COLUMNS} FROM sessions WHERE id = ?1"), params![id.0], session)
@@ -347,6 +355,10 @@ impl AccountStore for SqliteStore {
 
     fn create_session(&self, session: Session) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(self.write(move |transaction| create_session(transaction, &session)))
+    }
+
+    fn replace_session(&self, dead: SessionId, session: Session) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.write(move |transaction| replace_session(transaction, dead, &session)))
     }
 
     fn session_by_id(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>, StoreError>> {

@@ -51,6 +51,7 @@ impl AccountStore for Spread {
         fn set_password_hash(id: UserId, hash: String) -> BoxFuture<'_, Result<bool, StoreError>>;
         fn delete_user(id: UserId) -> BoxFuture<'_, Result<bool, StoreError>>;
         fn create_session(session: Session) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn replace_session(dead: SessionId, session: Session) -> BoxFuture<'_, Result<bool, StoreError>>;
         fn session_by_id(id: SessionId) -> BoxFuture<'_, Result<Option<Session>, StoreError>>;
         fn session_by_token_hash(hash: TokenHash) -> BoxFuture<'_, Result<Option<Session>, StoreError>>;
         fn rotate_refresh(rotation: RefreshRotation) -> BoxFuture<'_, Result<bool, StoreError>>;

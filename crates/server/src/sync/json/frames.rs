@@ -207,6 +207,10 @@ impl Json<'_> {
     }
 
     async fn upload(&mut self, upload: Upload, bytes: usize) -> Result<(), End> {
+        if !self.line.identity.permissions.can_write() {
+            self.refuse(Code::PermissionDenied, &AuthError::PermissionDenied.to_string(), Some(upload.space));
+            return Ok(());
+        }
         let Some(at) = self.place_for(upload.space).await? else {
             self.overtakes = true;
             return Ok(());
@@ -363,6 +367,8 @@ impl Json<'_> {
                     AuthError::TokenExpired => Code::TokenExpired,
                     AuthError::SessionRevoked => Code::SessionRevoked,
                     AuthError::TokenInvalid => Code::TokenInvalid,
+                    AuthError::PermissionDenied => Code::PermissionDenied,
+                    AuthError::ProviderUnavailable => Code::ProviderUnavailable,
                     _ => Code::Internal,
                 };
                 self.refuse(code, &error.to_string(), None);

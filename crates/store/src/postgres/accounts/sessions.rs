@@ -91,6 +91,20 @@ pub(super) async fn create(connection: &Connection, session: &Session) -> Result
     if inserted == 0 { Err(StoreError::Conflict("session").into()) } else { Ok(true) }
 }
 
+/// Keeps a new session in the place of a dead one.
+pub(super) async fn replace(
+    connection: &Connection,
+    dead: SessionId,
+    session: &Session,
+) -> Result<bool, PgError> {
+    if !access::user_stays(connection, session.user).await? {
+        return Ok(false);
+    }
+    let sql = "DELETE FROM sessions WHERE id = $1 AND (revoked_us IS NOT NULL OR expires_us <= $2)";
+    let removed = execute(connection, sql, &[&uuid(dead.0), &session.created_us]).await?;
+    if removed == 0 { Ok(false) } else { create(connection, session).await }
+}
+
 /// The session with this id.
 pub(super) async fn by_id(connection: &Connection, id: SessionId) -> Result<Option<Session>, PgError> {
     let found = query_opt(connection, select!("WHERE id = $1"), &[&uuid(id.0)]).await?;
