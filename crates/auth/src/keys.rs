@@ -1,6 +1,8 @@
 //! The keys that sign access tokens, and the access tokens themselves: JWTs (RFC 7519).
 
 mod file;
+mod rotation;
+mod stored;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -19,6 +21,14 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{AuthError, MAX_TOKEN_BYTES};
+
+pub use file::FileKeys;
+pub(crate) use rotation::plan;
+pub use rotation::{
+    JWKS_MAX_AGE_S, KEY_ACTIVATION_DELAY_S, KEY_PICKUP_INTERVAL_S, KeyInfo, KeyState, MAX_KEYS, Rotated,
+    Rotation,
+};
+pub use stored::StoredKeys;
 
 /// Who signs: the `iss` of every access token.
 pub const ISSUER: &str = "lattice-server";
@@ -87,6 +97,17 @@ pub enum KeyError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Where keys are shared, they cannot be read or written.
+    #[error("the keys cannot be reached: {0}")]
+    Unreachable(String),
+    /// Keys were rotated too often in too short a time.
+    #[error(
+        "there are {MAX_KEYS} keys already; wait until tokens of the older ones have expired, or revoke them"
+    )]
+    TooMany,
+    /// Others replace the keys all the time.
+    #[error("others are rotating the keys at this moment; try again")]
+    Contended,
     /// The cryptographic library refused.
     #[error("the cryptographic library refused: {0}")]
     Crypto(&'static str),
@@ -100,9 +121,36 @@ struct Key {
     verifying: DecodingKey,
     /// Ed25519's public key, base64url; none for a shared secret.
     public: Option<String>,
+    /// When it was made, in seconds since 1970, if that is known.
+    created_s: Option<i64>,
+    /// From when on it signs, in seconds since 1970.
+    signs_from_s: i64,
+    /// Until when it verifies, in seconds since 1970: by then every token that it signed has expired.
+    verifies_until_s: i64,
 }
 
-/// The keys of the server. The first signs, all verify.
+/// Which key a token was signed with, small enough to be kept with every connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyTag(u32);
+
+/// Why a token is not taken.
+pub(crate) enum Unverified {
+    /// It names a key that is not among ours.
+    UnknownKey,
+    /// Anything else.
+    Refused(AuthError),
+}
+
+impl From<Unverified> for AuthError {
+    fn from(unverified: Unverified) -> Self {
+        match unverified {
+            Unverified::UnknownKey => Self::TokenInvalid,
+            Unverified::Refused(error) => error,
+        }
+    }
+}
+
+/// The keys of the server: one signs, all verify.
 pub struct Keys {
     keys: Vec<Key>,
 }
@@ -129,6 +177,7 @@ impl Keys {
     /// [`KeyError::ShortSecret`].
     pub fn from_secrets(current: &SecretString, previous: Option<&SecretString>) -> Result<Self, KeyError> {
         install_crypto_provider();
+        // Both from the beginning: the first signs.
         let mut keys = vec![Key::hs256("JWT_SECRET", current)?];
         if let Some(previous) = previous {
             let key = Key::hs256("JWT_SECRET_PREVIOUS", previous)?;
@@ -146,15 +195,13 @@ impl Keys {
     /// When the file cannot be read, made, or understood.
     pub fn load_or_create(folder: &Path, random: &dyn Random) -> Result<Self, KeyError> {
         install_crypto_provider();
-        let seeds = file::load_or_create(folder, random)?;
-        let keys = seeds.iter().map(Key::ed25519).collect::<Result<_, _>>()?;
-        Ok(Self { keys })
+        rotation::keys(&file::load_or_create(folder, random)?)
     }
 
     /// New keys, in the form in which they are stored where instances share them.
     #[must_use]
     pub fn fresh(random: &dyn Random) -> Zeroizing<String> {
-        file::fresh(random)
+        stored::fresh(random)
     }
 
     /// Keys from what [`fresh`](Self::fresh) made.
@@ -163,17 +210,15 @@ impl Keys {
     /// [`KeyError::Stored`].
     pub fn from_stored(stored: &[u8]) -> Result<Self, KeyError> {
         install_crypto_provider();
-        let seeds = file::parse(stored).map_err(KeyError::Stored)?;
-        let keys = seeds.iter().map(Key::ed25519).collect::<Result<_, _>>()?;
-        Ok(Self { keys })
+        rotation::keys(&stored::parse(stored).map_err(KeyError::Stored)?)
     }
 
     /// The stored form of the keys in a data folder, if there are any there.
     ///
     /// # Errors
     /// When the file cannot be read or understood.
-    pub fn stored_in(folder: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
-        let stored = file::stored(folder)?;
+    pub fn stored_in(folder: &Path) -> Result<Option<StoredKeys>, KeyError> {
+        let stored = file::text_in(folder)?;
         if let Some(stored) = &stored {
             Self::from_stored(stored)?;
         }
@@ -189,12 +234,12 @@ impl Keys {
         file::keep(folder, stored, random)
     }
 
-    /// Signs an access token.
+    /// Signs an access token, by the key whose turn it is when the token was made.
     ///
     /// # Errors
     /// [`AuthError::Internal`].
     pub fn sign(&self, claims: &Claims) -> Result<SecretString, AuthError> {
-        let key = self.keys.first().ok_or(AuthError::Internal("there is no key to sign with"))?;
+        let key = self.signing_at(claims.iat).ok_or(AuthError::Internal("there is no key to sign with"))?;
         let header = Header { kid: Some(key.kid.clone()), ..Header::new(key.algorithm) };
         jsonwebtoken::encode(&header, claims, &key.signing)
             .map(SecretString::from)
@@ -206,35 +251,59 @@ impl Keys {
     /// # Errors
     /// [`AuthError::TokenExpired`] when that is all that is wrong with it, else [`AuthError::TokenInvalid`].
     pub fn verify(&self, token: &str, now_us: i64) -> Result<Claims, AuthError> {
+        Ok(self.examine(token, now_us).map(|(claims, _)| claims)?)
+    }
+
+    /// The same, with the key that it was signed with.
+    pub(crate) fn examine(&self, token: &str, now_us: i64) -> Result<(Claims, KeyTag), Unverified> {
+        let invalid = || Unverified::Refused(AuthError::TokenInvalid);
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(AuthError::TokenInvalid);
+            return Err(invalid());
         }
-        let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::TokenInvalid)?;
-        let kid = header.kid.ok_or(AuthError::TokenInvalid)?;
-        let key = self.keys.iter().find(|key| key.kid == kid).ok_or(AuthError::TokenInvalid)?;
+        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
+        let kid = header.kid.ok_or_else(invalid)?;
+        let key = self.keys.iter().find(|key| key.kid == kid).ok_or(Unverified::UnknownKey)?;
+        if now_us.div_euclid(1_000_000) >= key.verifies_until_s {
+            return Err(invalid());
+        }
         let mut validation = Validation::new(key.algorithm);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.required_spec_claims = HashSet::from(["exp", "iss", "aud", "sub"].map(str::to_owned));
         // The library would ask the machine's clock; ours is a parameter, see below.
         validation.validate_exp = false;
-        let claims: Claims = jsonwebtoken::decode(token, &key.verifying, &validation)
-            .map_err(|_| AuthError::TokenInvalid)?
-            .claims;
+        let claims: Claims =
+            jsonwebtoken::decode(token, &key.verifying, &validation).map_err(|_| invalid())?.claims;
         let last_us = claims.exp.saturating_add(CLOCK_LEEWAY_S).saturating_mul(1_000_000);
-        if now_us >= last_us { Err(AuthError::TokenExpired) } else { Ok(claims) }
+        if now_us >= last_us {
+            return Err(Unverified::Refused(AuthError::TokenExpired));
+        }
+        Ok((claims, key.tag()))
     }
 
-    /// The public keys as a JSON Web Key Set (RFC 7517). Shared secrets are not in it.
+    /// Whether this key is still among them.
     #[must_use]
-    pub fn jwks(&self) -> Value {
+    pub fn has(&self, tag: KeyTag) -> bool {
+        self.keys.iter().any(|key| key.tag() == tag)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The public keys as a JSON Web Key Set (RFC 7517): those that sign, those that will, and those whose tokens may
+    /// still be good. Shared secrets are not in it.
+    #[must_use]
+    pub fn jwks(&self, now_s: i64) -> Value {
         let public = |key: &Key| {
             let x = key.public.as_ref()?;
             Some(
                 json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": key.kid, "x": x}),
             )
         };
-        json!({"keys": self.keys.iter().filter_map(public).collect::<Vec<_>>()})
+        let used = self.keys.iter().filter(|key| now_s < key.verifies_until_s);
+        json!({"keys": used.filter_map(public).collect::<Vec<_>>()})
     }
 }
 
@@ -252,6 +321,9 @@ impl Key {
             signing: EncodingKey::from_secret(secret),
             verifying: DecodingKey::from_secret(secret),
             public: None,
+            created_s: None,
+            signs_from_s: i64::MIN,
+            verifies_until_s: i64::MAX,
         })
     }
 
@@ -273,7 +345,15 @@ impl Key {
             verifying: DecodingKey::from_ed_components(&public.x).map_err(refused)?,
             public: Some(public.x.clone()),
             signing,
+            created_s: None,
+            signs_from_s: i64::MIN,
+            verifies_until_s: i64::MAX,
         })
+    }
+
+    fn tag(&self) -> KeyTag {
+        let digest = Sha256::digest(&self.kid);
+        KeyTag(u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]))
     }
 }
 

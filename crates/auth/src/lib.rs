@@ -13,6 +13,7 @@
 
 mod email;
 mod error;
+mod keyring;
 mod keys;
 mod password;
 mod secret;
@@ -23,8 +24,11 @@ mod token;
 
 pub use email::{MAX_EMAIL_BYTES, normalise_email};
 pub use error::AuthError;
+pub use keyring::{KeyRing, KeyStore, rotate_keys};
 pub use keys::{
-    AUDIENCE, CLOCK_LEEWAY_S, Claims, ISSUER, KeyError, Keys, MIN_SECRET_BYTES, install_crypto_provider,
+    AUDIENCE, CLOCK_LEEWAY_S, Claims, FileKeys, ISSUER, JWKS_MAX_AGE_S, KEY_ACTIVATION_DELAY_S,
+    KEY_PICKUP_INTERVAL_S, KeyError, KeyInfo, KeyState, KeyTag, Keys, MAX_KEYS, MIN_SECRET_BYTES, Rotated,
+    Rotation, StoredKeys, install_crypto_provider,
 };
 pub use password::{
     MAX_CONCURRENT_HASHES, MAX_PASSWORD_BYTES, MAX_WAITING_HASHES, MIN_PASSWORD_BYTES, PasswordCost,

@@ -2,11 +2,14 @@
 
 mod copy;
 mod healthcheck;
+mod keys;
 mod migrate;
 
 use clap::Subcommand;
 
 use crate::config::Config;
+
+pub use keys::KeysCommand;
 
 /// A command; without one the binary serves.
 #[derive(Subcommand, Clone, Debug)]
@@ -25,6 +28,12 @@ pub enum Command {
     },
     /// Asks the server on this machine whether it is ready; for the health checks of containers.
     Healthcheck,
+    /// Lists and rotates the keys that sign access tokens.
+    Keys {
+        /// What is done.
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
 }
 
 impl Command {
@@ -36,6 +45,7 @@ impl Command {
         match self {
             Self::Migrate => migrate::run(config).await,
             Self::Copy { from, to } => copy::run(config, from, to).await,
+            Self::Keys { command } => keys::run(config, command).await,
             Self::Healthcheck => healthcheck::run(config).await,
         }
     }

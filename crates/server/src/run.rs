@@ -103,7 +103,7 @@ impl Server {
             Database::Postgres(_) => Hub::with_outbox(Arc::clone(&outbox)),
         };
         let backend = Backend::open(config, Arc::clone(&hub) as _, &clock, &random).await?;
-        let keys = backend.keys(config, &*random).await?;
+        let keys = backend.keys(config, &random).await?;
         let passwords = Passwords::new(PasswordCost::default());
         let passwords = passwords.map_err(|error| StartError::Keys(error.to_string()))?;
         let accounts = Arc::clone(&backend.accounts);
@@ -164,6 +164,7 @@ impl Server {
             stop.clone(),
             tracker.clone(),
         ));
+        tracker.spawn(upkeep::pick_up_keys(Arc::clone(auth.keyring()), stop.clone()));
         tracker.spawn(upkeep::sweep(auth, stop.clone()));
         tracker.spawn(upkeep::forget_invites(Arc::clone(&spaces), stop.clone()));
         tracker.spawn(upkeep::purge(spaces, stop.clone()));

@@ -11,8 +11,10 @@ use lattice_store::accounts::{SessionId, User, UserId};
 use lattice_store::auth::AuthStore;
 use lattice_store::time::{Clock, Random};
 use secrecy::SecretString;
+use serde_json::Value;
 
-use crate::{Keys, Passwords, ServerSecret};
+use crate::keyring::KeyRing;
+use crate::{KeyTag, Keys, Passwords, ServerSecret};
 
 /// How long an access token lives, in seconds. Short, since whoever verifies it by our public key alone cannot know that
 /// its session was revoked.
@@ -95,12 +97,14 @@ pub struct Identity {
     /// When the access token expires, in microseconds since 1970. None for a device token, which a connection may go on
     /// with until [`AuthService::recheck`] refuses.
     pub expires_us: Option<i64>,
+    /// The key that the access token was signed with. None for a device token.
+    pub key: Option<KeyTag>,
 }
 
 /// Accounts and logins.
 pub struct AuthService {
     store: Arc<dyn AuthStore>,
-    keys: Keys,
+    keys: Arc<KeyRing>,
     passwords: Passwords,
     secret: ServerSecret,
     clock: Arc<dyn Clock>,
@@ -118,12 +122,13 @@ impl AuthService {
     #[must_use]
     pub fn new(
         store: Arc<dyn AuthStore>,
-        keys: Keys,
+        keys: impl Into<KeyRing>,
         passwords: Passwords,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
         let secret = ServerSecret::random(&*random);
+        let keys = Arc::new(keys.into());
         Self { store, keys, passwords, secret, clock, random }
     }
 
@@ -133,10 +138,28 @@ impl AuthService {
         Self { secret, ..self }
     }
 
-    /// The keys that sign access tokens.
+    /// The keys that sign access tokens, as they are now.
     #[must_use]
-    pub fn keys(&self) -> &Keys {
+    pub fn keys(&self) -> Arc<Keys> {
+        self.keys.current()
+    }
+
+    /// The keys while they change.
+    #[must_use]
+    pub fn keyring(&self) -> &Arc<KeyRing> {
         &self.keys
+    }
+
+    /// The public keys as a JSON Web Key Set.
+    #[must_use]
+    pub fn jwks(&self) -> Value {
+        self.keys.current().jwks(self.clock.now_us().div_euclid(SECOND_US))
+    }
+
+    /// Whether the key by which somebody was let in is still one of ours: one that has leaked is taken away.
+    #[must_use]
+    pub fn vouches_for(&self, identity: &Identity) -> bool {
+        identity.key.is_none_or(|key| self.keys.current().has(key))
     }
 
     /// The password workers.

@@ -133,22 +133,22 @@ impl AuthService {
     async fn identify(&self, token: &SecretString) -> Result<(Identity, User), AuthError> {
         let now_us = self.clock.now_us();
         let token = token.expose_secret();
-        let (session, expires_us) = if token.starts_with(DEVICE_TOKEN_PREFIX) {
+        let (session, expires_us, key) = if token.starts_with(DEVICE_TOKEN_PREFIX) {
             let device = Device::parse(token).ok_or(AuthError::TokenInvalid)?;
             let session = self.store.session_by_token_hash(device.0.hash()).await?;
-            (session.filter(|session| session.kind == SessionKind::Device), None)
+            (session.filter(|session| session.kind == SessionKind::Device), None, None)
         } else {
-            let claims = self.keys.verify(token, now_us)?;
+            let (claims, key) = self.keys.verify(token, now_us).await?;
             let id = SessionId::parse(&claims.sid).ok_or(AuthError::TokenInvalid)?;
             let user = UserId::parse(&claims.sub).ok_or(AuthError::TokenInvalid)?;
             let session = self.store.session_by_id(id).await?;
             let matches = |session: &Session| session.user == user && session.kind == SessionKind::Access;
-            (session.filter(matches), Some(claims.exp.saturating_mul(SECOND_US)))
+            (session.filter(matches), Some(claims.exp.saturating_mul(SECOND_US)), Some(key))
         };
         let session = session.ok_or(AuthError::TokenInvalid)?;
         let user = self.live_user(&session, now_us).await?;
         self.touch(&session, now_us).await;
-        let identity = Identity { user: user.id, session: session.id, expires_us };
+        let identity = Identity { user: user.id, session: session.id, expires_us, key };
         Ok((identity, user))
     }
 
@@ -156,8 +156,12 @@ impl AuthService {
     /// a request; the expiry of an access token is the connection's own to watch ([`Identity::expires_us`]).
     ///
     /// # Errors
-    /// [`AuthError::SessionRevoked`], [`AuthError::TokenExpired`], or the store's.
+    /// [`AuthError::SessionRevoked`], [`AuthError::TokenExpired`], [`AuthError::TokenInvalid`] when the key of the token was
+    /// taken away, or the store's.
     pub async fn recheck(&self, identity: &Identity) -> Result<(), AuthError> {
+        if !self.vouches_for(identity) {
+            return Err(AuthError::TokenInvalid);
+        }
         let session = self.store.session_by_id(identity.session).await?.ok_or(AuthError::SessionRevoked)?;
         self.live_user(&session, self.clock.now_us()).await.map(|_| ())
     }
