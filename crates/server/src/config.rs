@@ -11,6 +11,7 @@ use lattice_protocol::limits::{DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::bus;
+use crate::net::settings::TlsSettings;
 
 /// Smallest limit on frames that still takes what clients send by default.
 const MIN_FRAME_BYTES: usize = 64 << 10;
@@ -85,6 +86,9 @@ pub struct Config {
     /// How concurrent changes are merged in spaces made from now on: `field` or `row`.
     #[arg(long, env = "MERGE_RULE", default_value = "field", value_parser = parse_rule)]
     pub merge_rule: Rule,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: TlsSettings,
     /// What is logged, for example `info` or `lattice_server=debug`.
     #[arg(long, env = "LOG", default_value = "info")]
     pub log: String,
@@ -170,6 +174,8 @@ impl Config {
             format!("DATABASE_GROUP_SPACES is {}; it must be 1 to 1000", self.database_group_spaces)
         } else if self.drain_seconds > 600 {
             format!("DRAIN_SECONDS is {}; it must be 0 to 600", self.drain_seconds)
+        } else if let Some(problem) = self.tls.problem() {
+            problem
         } else if let Some(problem) = self.redis_problem()? {
             problem
         } else if self.jwt_secret_previous.is_some() && self.jwt_secret.is_none() {
@@ -184,6 +190,12 @@ impl Config {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
+    }
+
+    /// Where to listen for those who come without TLS.
+    #[must_use]
+    pub fn redirect_address(&self) -> Option<SocketAddr> {
+        self.tls.http_redirect_port.map(|port| SocketAddr::new(self.host, port))
     }
 
     /// The database.

@@ -53,6 +53,9 @@ pub enum StartError {
     /// The keys.
     #[error("cannot sign tokens: {0}")]
     Keys(String),
+    /// The certificate.
+    #[error("cannot serve HTTPS: {0}")]
+    Tls(String),
     /// The address.
     #[error("cannot listen on {address}: {reason}")]
     Listen {
@@ -66,6 +69,7 @@ pub enum StartError {
 /// A server that listens.
 pub struct Server {
     address: SocketAddr,
+    redirect_address: Option<SocketAddr>,
     drain: Duration,
     stop: CancellationToken,
     stop_bus: CancellationToken,
@@ -94,6 +98,14 @@ impl Server {
         let listener =
             TcpListener::bind(address).await.map_err(|reason| StartError::Listen { address, reason })?;
         let address = listener.local_addr().unwrap_or(address);
+
+        let tls = net::tls::Tls::open(config).map_err(StartError::Tls)?;
+        let redirect = match config.redirect_address() {
+            Some(address) => Some(
+                TcpListener::bind(address).await.map_err(|reason| StartError::Listen { address, reason })?,
+            ),
+            None => None,
+        };
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
@@ -157,9 +169,23 @@ impl Server {
         let state =
             http::state::AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces));
         let router = http::origins::restrict(http::router(state, sync), &config.allowed_origins);
+        let router = net::tls::strict_transport(router, &config.tls);
+        let tls = tls.map(|(tls, upkeep)| {
+            tracker.spawn(upkeep.run(stop.clone()));
+            tls
+        });
+        let redirect_address = redirect.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let (Some(listener), Some(tls)) = (redirect, &tls) {
+            let port = config.tls.http_redirect_to_port.unwrap_or(address.port());
+            let router = net::redirect::router(Arc::clone(tls), port);
+            let (stop, tracked) = (stop.clone(), tracker.clone());
+            let most = net::redirect::MAX_CONNECTIONS;
+            tracker.spawn(net::listen::serve(listener, router, None, most, stop, tracked));
+        }
         let accepting = tokio::spawn(net::listen::serve(
             listener,
             router,
+            tls,
             config.max_connections,
             stop.clone(),
             tracker.clone(),
@@ -169,13 +195,31 @@ impl Server {
         tracker.spawn(upkeep::forget_invites(Arc::clone(&spaces), stop.clone()));
         tracker.spawn(upkeep::purge(spaces, stop.clone()));
         let drain = Duration::from_secs(config.drain_seconds);
-        Ok(Self { address, drain, stop, stop_bus, hub, readiness, tracker, background, backend, accepting })
+        Ok(Self {
+            address,
+            redirect_address,
+            drain,
+            stop,
+            stop_bus,
+            hub,
+            readiness,
+            tracker,
+            background,
+            backend,
+            accepting,
+        })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for those who come without TLS.
+    #[must_use]
+    pub fn redirect_address(&self) -> Option<SocketAddr> {
+        self.redirect_address
     }
 
     /// Says that it is not ready, and after the time that load balancers are given takes no further uploads, finishes and
