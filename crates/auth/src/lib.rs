@@ -18,6 +18,7 @@ pub mod external;
 mod guessing;
 mod import;
 pub mod jwks;
+mod keyring;
 mod keys;
 mod legacy;
 mod password;
@@ -31,8 +32,11 @@ mod token;
 pub use email::{MAX_EMAIL_BYTES, normalise_email};
 pub use error::AuthError;
 pub use import::{ImportError, Imported, Importer};
+pub use keyring::{KeyRing, KeyStore, rotate_keys};
 pub use keys::{
-    AUDIENCE, CLOCK_LEEWAY_S, Claims, ISSUER, KeyError, Keys, MIN_SECRET_BYTES, install_crypto_provider,
+    AUDIENCE, CLOCK_LEEWAY_S, Claims, FileKeys, ISSUER, JWKS_MAX_AGE_S, KEY_ACTIVATION_DELAY_S,
+    KEY_PICKUP_INTERVAL_S, KeyError, KeyInfo, KeyState, KeyTag, Keys, MAX_KEYS, MIN_SECRET_BYTES, Rotated,
+    Rotation, StoredKeys, install_crypto_provider,
 };
 pub use legacy::MAX_BCRYPT_COST;
 pub use password::{

@@ -14,8 +14,8 @@ use crate::{AuthService, Keys, PasswordCost, Passwords};
 pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
-    pub(crate) fn new() -> Self {
-        Self(AtomicI64::new(1_800_000_000_000_000))
+    pub(crate) fn new(now_us: i64) -> Self {
+        Self(AtomicI64::new(now_us))
     }
 
     pub(crate) fn forward_s(&self, seconds: i64) {
@@ -45,7 +45,7 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let clock = Arc::new(TestClock::new());
+        let clock = Arc::new(TestClock::new(1_800_000_000_000_000));
         let random = Arc::new(SystemRandom);
         let path = folder.path().join("lattice.db");
         let store = SqliteStore::open(

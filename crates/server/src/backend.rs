@@ -1,10 +1,12 @@
-//! Which database the server uses. Backends are named here, in `commands/copy.rs` and in `commands/quota.rs` only.
+//! Which database the server uses. Backends are named here, in `backend/keys.rs`, in `commands/copy.rs` and in
+//! `commands/quota.rs` only.
+
+mod keys;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_auth::Keys;
 use lattice_engine::MintKey;
 use lattice_store::auth::AuthStore;
 use lattice_store::directory::Directory;
@@ -20,8 +22,7 @@ use crate::bus::redis::RedisTransport;
 use crate::config::{Config, ConfigError, Database};
 use crate::run::StartError;
 
-/// Under which name the database keeps the keys that sign tokens, where instances share it.
-pub(crate) const STORED_KEYS: &str = "keys";
+pub(crate) use keys::STORED_KEYS;
 
 /// How long PostgreSQL may take to store what still waits at the end.
 const MAX_CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -121,22 +122,6 @@ impl Backend {
             mint_key: store.mint_key(),
             kind: Kind::Postgres(store),
         }
-    }
-
-    /// The keys that sign tokens. Any instance takes a token of any other: where they share a database, it holds the keys.
-    ///
-    /// # Errors
-    /// When there are none to be had.
-    pub async fn keys(&self, config: &Config, random: &dyn Random) -> Result<Keys, StartError> {
-        let keys = match (&config.jwt_secret, &self.kind) {
-            (Some(secret), _) => Keys::from_secrets(secret, config.jwt_secret_previous.as_ref()),
-            (None, Kind::Sqlite(_)) => Keys::load_or_create(&config.data_dir, random),
-            (None, Kind::Postgres(store)) => {
-                let stored = store.shared_value(STORED_KEYS, Keys::fresh(random).as_bytes()).await;
-                Keys::from_stored(&stored.map_err(|error| StartError::Keys(error.to_string()))?)
-            }
-        };
-        keys.map_err(|error| StartError::Keys(error.to_string()))
     }
 
     /// How other instances on the same database are reached; `None` when there can be none.

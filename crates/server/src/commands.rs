@@ -5,6 +5,7 @@ mod copy;
 mod export_account;
 mod healthcheck;
 mod import_users;
+mod keys;
 mod migrate;
 mod quota;
 
@@ -15,6 +16,8 @@ use clap::Subcommand;
 use crate::config::Config;
 
 pub use quota::QuotaCommand;
+
+pub use keys::KeysCommand;
 
 /// A command; without one the binary serves.
 #[derive(Subcommand, Clone, Debug)]
@@ -53,6 +56,12 @@ pub enum Command {
     },
     /// Asks the server on this machine whether it is ready; for the health checks of containers.
     Healthcheck,
+    /// Lists and rotates the keys that sign access tokens.
+    Keys {
+        /// What is done.
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
 }
 
 impl Command {
@@ -68,6 +77,7 @@ impl Command {
             Self::ImportUsers { file } => import_users::run(config, file).await,
             Self::AccessLog(filter) => access_log::run(config, filter).await,
             Self::ExportAccount { user } => export_account::run(config, user).await,
+            Self::Keys { command } => keys::run(config, command).await,
             Self::Healthcheck => healthcheck::run(config).await,
         }
     }

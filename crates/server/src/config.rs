@@ -16,6 +16,7 @@ use crate::external::ExternalConfig;
 use crate::limits::LimitSettings;
 use crate::limits::quotas::QuotaSettings;
 use crate::net::client_address::parse_network;
+use crate::net::settings::TlsSettings;
 
 /// Smallest limit on frames that still takes what clients send by default.
 const MIN_FRAME_BYTES: usize = 64 << 10;
@@ -116,6 +117,9 @@ pub struct Config {
     /// An external issuer.
     #[command(flatten)]
     pub external: ExternalConfig,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: TlsSettings,
     /// What is logged, for example `info` or `lattice_server=debug`.
     #[arg(long, env = "LOG", default_value = "info")]
     pub log: String,
@@ -205,6 +209,8 @@ impl Config {
             format!("ANONYMOUS_RETENTION_DAYS is {}; it must be 0 to 3650", self.anonymous_retention_days)
         } else if self.access_log_days > MAX_ACCESS_LOG_DAYS {
             format!("ACCESS_LOG_DAYS is {}; it must be 0 to {MAX_ACCESS_LOG_DAYS}", self.access_log_days)
+        } else if let Some(problem) = self.tls.problem() {
+            problem
         } else if let Some(problem) = self.redis_problem()? {
             problem
         } else if let Some(problem) = self.external.problem() {
@@ -221,6 +227,12 @@ impl Config {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
+    }
+
+    /// Where to listen for those who come without TLS.
+    #[must_use]
+    pub fn redirect_address(&self) -> Option<SocketAddr> {
+        self.tls.http_redirect_port.map(|port| SocketAddr::new(self.host, port))
     }
 
     /// The database.

@@ -69,29 +69,35 @@ async fn run(command: Option<&Command>, config: &Config) -> Result<(), String> {
 
 fn greet(config: &Config, server: &Server) {
     let address = server.address();
-    if !address.ip().is_loopback() {
+    let is_tls = config.tls.is_on();
+    if !is_tls && !address.ip().is_loopback() {
         tracing::warn!(
-            "plain HTTP on {address}: put a proxy that speaks TLS in front, or tokens travel in the open"
+            "plain HTTP on {address}: put a proxy that speaks TLS in front or set TLS_CERT, or tokens travel in the open"
         );
     }
+    let http = if is_tls { "https" } else { "http" };
     let way_in = if config.external.local_sign_in {
         format!(
             "Make the first account:\n  \
-             curl -s http://{address}/register -H 'content-type: application/json' \\\n    \
+             curl -s {http}://{address}/register -H 'content-type: application/json' \\\n    \
              -d '{{\"email\":\"you@example.com\",\"password\":\"choose-a-long-one\"}}'"
         )
     } else {
         format!("People sign in at {}.", config.external.issuer.as_deref().unwrap_or_default())
     };
     let text = format!(
-        "lattice-server {version} listens on http://{address} (data in {data})\n{way_in}\n\
-         Then point a client at ws://{address}/sync\n",
+        "lattice-server {version} listens on {http}://{address} (data in {data})\n{way_in}\n\
+         Then point a client at {ws}://{address}/sync\n",
+        ws = if is_tls { "wss" } else { "ws" },
         version = env!("CARGO_PKG_VERSION"),
         data = match config.database() {
             Ok(Database::Postgres(_)) => "PostgreSQL".to_owned(),
             _ => config.data_dir.display().to_string(),
         },
     );
+    if let Some(address) = server.redirect_address() {
+        tracing::info!("http://{address} sends clients to HTTPS");
+    }
     // A closed standard output is no reason to stop serving.
     let _ = std::io::stdout().write_all(text.as_bytes());
     let _ = std::io::stdout().flush();

@@ -62,6 +62,9 @@ pub enum StartError {
     /// The client that asks other issuers.
     #[error("cannot ask the external issuer: {0}")]
     External(String),
+    /// The certificate.
+    #[error("cannot serve HTTPS: {0}")]
+    Tls(String),
     /// The address.
     #[error("cannot listen on {address}: {reason}")]
     Listen {
@@ -75,6 +78,7 @@ pub enum StartError {
 /// A server that listens.
 pub struct Server {
     address: SocketAddr,
+    redirect_address: Option<SocketAddr>,
     drain: Duration,
     stop: CancellationToken,
     stop_bus: CancellationToken,
@@ -104,6 +108,14 @@ impl Server {
             TcpListener::bind(address).await.map_err(|reason| StartError::Listen { address, reason })?;
         let address = listener.local_addr().unwrap_or(address);
 
+        let tls = net::tls::Tls::open(config).map_err(StartError::Tls)?;
+        let redirect = match config.redirect_address() {
+            Some(address) => Some(
+                TcpListener::bind(address).await.map_err(|reason| StartError::Listen { address, reason })?,
+            ),
+            None => None,
+        };
+
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
         let outbox = Arc::new(Outbox::default());
@@ -112,7 +124,7 @@ impl Server {
             Database::Postgres(_) => Hub::with_outbox(Arc::clone(&outbox)),
         };
         let backend = Backend::open(config, Arc::clone(&hub) as _, &clock, &random).await?;
-        let keys = backend.keys(config, &*random).await?;
+        let keys = backend.keys(config, &random).await?;
         let passwords = Passwords::new(PasswordCost::default());
         let passwords = passwords.map_err(|error| StartError::Keys(error.to_string()))?;
         let log = Arc::clone(&backend.accounts);
@@ -194,13 +206,28 @@ impl Server {
             if config.external.local_sign_in { router } else { http::local_sign_in::refused(router) };
         let router = http::origins::restrict(router, &config.allowed_origins);
         let router = net::client_address::resolve(router, &config.trusted_proxies);
+        let router = net::tls::strict_transport(router, &config.tls);
+        let tls = tls.map(|(tls, upkeep)| {
+            tracker.spawn(upkeep.run(stop.clone()));
+            tls
+        });
+        let redirect_address = redirect.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let (Some(listener), Some(tls)) = (redirect, &tls) {
+            let port = config.tls.http_redirect_to_port.unwrap_or(address.port());
+            let router = net::redirect::router(Arc::clone(tls), port);
+            let (stop, tracked) = (stop.clone(), tracker.clone());
+            let most = net::redirect::MAX_CONNECTIONS;
+            tracker.spawn(net::listen::serve(listener, router, None, most, stop, tracked));
+        }
         let accepting = tokio::spawn(net::listen::serve(
             listener,
             router,
+            tls,
             config.max_connections,
             stop.clone(),
             tracker.clone(),
         ));
+        tracker.spawn(upkeep::pick_up_keys(Arc::clone(auth.keyring()), stop.clone()));
         tracker.spawn(upkeep::forget_events(Arc::clone(&auth), config.access_log_days, stop.clone()));
         tracker.spawn(upkeep::sweep(Arc::clone(&auth), stop.clone()));
         if config.anonymous_retention_days > 0 {
@@ -210,13 +237,31 @@ impl Server {
         tracker.spawn(upkeep::forget_invites(Arc::clone(&spaces), stop.clone()));
         tracker.spawn(upkeep::purge(spaces, stop.clone()));
         let drain = Duration::from_secs(config.drain_seconds);
-        Ok(Self { address, drain, stop, stop_bus, hub, readiness, tracker, background, backend, accepting })
+        Ok(Self {
+            address,
+            redirect_address,
+            drain,
+            stop,
+            stop_bus,
+            hub,
+            readiness,
+            tracker,
+            background,
+            backend,
+            accepting,
+        })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for those who come without TLS.
+    #[must_use]
+    pub fn redirect_address(&self) -> Option<SocketAddr> {
+        self.redirect_address
     }
 
     /// Says that it is not ready, and after the time that load balancers are given takes no further uploads, finishes and

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_auth::AuthService;
+use lattice_auth::{AuthService, KEY_PICKUP_INTERVAL_S, KeyRing};
 use tokio_util::sync::CancellationToken;
 
 use crate::spaces::Spaces;
@@ -12,6 +12,34 @@ use crate::spaces::Spaces;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How often deleted spaces are looked for.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the keys that sign tokens have changed.
+const KEY_PICKUP_INTERVAL: Duration = Duration::from_secs(KEY_PICKUP_INTERVAL_S as u64);
+
+/// Takes keys into use that somebody has added, until `stop` is cancelled.
+pub(crate) async fn pick_up_keys(keys: Arc<KeyRing>, stop: CancellationToken) {
+    let mut due = tokio::time::interval(KEY_PICKUP_INTERVAL);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = due.tick() => {}
+        }
+        let looked = tokio::select! {
+            () = stop.cancelled() => return,
+            looked = keys.pick_up() => looked,
+        };
+        match looked {
+            Ok(_) => failing = false,
+            // Said once: the next looks will find the same.
+            Err(error) if !failing => {
+                failing = true;
+                tracing::error!(%error, "cannot look for changed keys; those in use stay");
+            }
+            Err(_) => {}
+        }
+    }
+}
 
 /// Forgets sessions that ended long ago, until `stop` is cancelled.
 pub(crate) async fn sweep(auth: Arc<AuthService>, stop: CancellationToken) {

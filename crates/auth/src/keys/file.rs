@@ -1,39 +1,109 @@
 //! `keys.json`: the generated keys in the data folder.
-//!
-//! `{"version":1,"keys":[{"alg":"EdDSA","seed":"base64url of 32 bytes"}, …]}`; the first signs, all verify.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lattice_store::BoxFuture;
 use lattice_store::time::Random;
 use secrecy::zeroize::Zeroizing;
-use secrecy::{ExposeSecret, SecretBox, SecretString};
-use serde::Deserialize;
 
 use super::KeyError;
+use super::stored::{self, StoredKey, StoredKeys, fresh};
+use crate::keyring::KeyStore;
 
 const NAME: &str = "keys.json";
-const VERSION: u32 = 1;
+/// Locked by whoever replaces the file. It stays: were it removed, two could hold locks on two files of this name.
+const LOCK_NAME: &str = "keys.json.lock";
 
-type Seed = SecretBox<[u8; 32]>;
-
-#[derive(Deserialize)]
-struct Stored {
-    version: u32,
-    keys: Vec<StoredKey>,
+/// The key file of a data folder, as a store of keys.
+#[derive(Clone)]
+pub struct FileKeys {
+    folder: PathBuf,
+    random: Arc<dyn Random>,
 }
 
-#[derive(Deserialize)]
-struct StoredKey {
-    alg: String,
-    seed: SecretString,
+impl FileKeys {
+    /// The file of this folder.
+    #[must_use]
+    pub fn new(folder: &Path, random: Arc<dyn Random>) -> Self {
+        Self { folder: folder.to_path_buf(), random }
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, KeyError> + Send + 'static,
+    ) -> Result<T, KeyError> {
+        let this = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&this)).await;
+        done.unwrap_or_else(|_| Err(KeyError::Unreachable("reading the key file was given up".to_owned())))
+    }
 }
 
-/// Reads the seeds; makes the file when there is none.
-pub(super) fn load_or_create(folder: &Path, random: &dyn Random) -> Result<Vec<Seed>, KeyError> {
+impl KeyStore for FileKeys {
+    fn read(&self) -> BoxFuture<'_, Result<StoredKeys, KeyError>> {
+        Box::pin(self.run(|this| {
+            let path = this.folder.join(NAME);
+            let text = fs::read(&path).map(Zeroizing::new).map_err(failed("read", &path))?;
+            keep_private(&path)?;
+            Ok(text)
+        }))
+    }
+
+    fn replace(&self, expected: &StoredKeys, new: &StoredKeys) -> BoxFuture<'_, Result<bool, KeyError>> {
+        let (expected, new) = (expected.clone(), new.clone());
+        Box::pin(self.run(move |this| replace(&this.folder, &expected, &new, &*this.random)))
+    }
+}
+
+/// Puts a new file in the place of the old one, if that says what is expected: whole or not at all, whatever happens.
+fn replace(folder: &Path, expected: &[u8], new: &[u8], random: &dyn Random) -> Result<bool, KeyError> {
+    let (path, lock_path) = (folder.join(NAME), folder.join(LOCK_NAME));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    private(&mut options);
+    let lock = options.open(&lock_path).map_err(failed("open", &lock_path))?;
+    // It is given back when the file is closed, also by a process that dies.
+    lock.lock().map_err(failed("lock", &lock_path))?;
+    let held = fs::read(&path).map(Zeroizing::new).map_err(failed("read", &path))?;
+    if *held != expected {
+        return Ok(false);
+    }
+    let draft = draft_of(folder, random);
+    let renamed = write_private(&draft, new)
+        .map_err(failed("write", &draft))
+        .and_then(|()| fs::rename(&draft, &path).map_err(failed("replace", &path)));
+    if let Err(error) = renamed {
+        let _ = fs::remove_file(&draft);
+        return Err(error);
+    }
+    flush(folder)?;
+    Ok(true)
+}
+
+/// A name that nobody else uses.
+fn draft_of(folder: &Path, random: &dyn Random) -> PathBuf {
+    let mut suffix = [0_u8; 8];
+    random.fill(&mut suffix);
+    folder.join(format!("{NAME}.{:016x}", u64::from_le_bytes(suffix)))
+}
+
+/// The name of a file must survive a power cut as well, or every token would be void after it.
+fn flush(folder: &Path) -> Result<(), KeyError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("flush", folder))
+}
+
+/// Files made with these options are the owner's alone.
+fn private(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
+/// Reads the keys; makes the file when there is none.
+pub(super) fn load_or_create(folder: &Path, random: &dyn Random) -> Result<Vec<StoredKey>, KeyError> {
     let path = folder.join(NAME);
     match read(&path) {
         Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -50,39 +120,14 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyErr
     move |source| KeyError::File { action, path, source }
 }
 
-fn read(path: &Path) -> Result<Vec<Seed>, KeyError> {
+fn read(path: &Path) -> Result<Vec<StoredKey>, KeyError> {
     let text = fs::read(path).map(Zeroizing::new).map_err(failed("read", path))?;
     keep_private(path)?;
-    parse(&text).map_err(|reason| KeyError::Corrupt { path: path.display().to_string(), reason })
-}
-
-/// The seeds in the text of a key file.
-pub(super) fn parse(text: &[u8]) -> Result<Vec<Seed>, &'static str> {
-    let stored: Stored = serde_json::from_slice(text).map_err(|_| "not the JSON of one")?;
-    if stored.version != VERSION {
-        return Err("of another version");
-    }
-    let seed = |key: &StoredKey| {
-        let bytes = URL_SAFE_NO_PAD.decode(key.seed.expose_secret()).map(Zeroizing::new).ok()?;
-        let bytes = <[u8; 32]>::try_from(bytes.as_slice()).ok().filter(|_| key.alg == "EdDSA")?;
-        Some(SecretBox::new(Box::new(bytes)))
-    };
-    let seeds: Option<Vec<_>> = stored.keys.iter().map(seed).collect();
-    seeds.filter(|seeds| !seeds.is_empty()).ok_or("a key is missing or is none")
-}
-
-/// The text of a key file with one new key.
-pub(super) fn fresh(random: &dyn Random) -> Zeroizing<String> {
-    let seed = Seed::init_with_mut(|bytes: &mut [u8; 32]| random.fill(bytes));
-    let encoded = Zeroizing::new(URL_SAFE_NO_PAD.encode(seed.expose_secret()));
-    Zeroizing::new(format!(
-        "{{\"version\":{VERSION},\"keys\":[{{\"alg\":\"EdDSA\",\"seed\":\"{}\"}}]}}\n",
-        *encoded
-    ))
+    stored::parse(&text).map_err(|reason| KeyError::Corrupt { path: path.display().to_string(), reason })
 }
 
 /// What the file in a folder says, if there is one.
-pub(super) fn stored(folder: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
+pub(super) fn text_in(folder: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
     let path = folder.join(NAME);
     match fs::read(&path) {
         Ok(text) => Ok(Some(Zeroizing::new(text))),
@@ -98,17 +143,14 @@ pub(super) fn keep(folder: &Path, text: &[u8], random: &dyn Random) -> Result<()
 
 /// Makes the file whole or not at all, and never over one that is there.
 fn create(folder: &Path, path: &Path, text: &[u8], random: &dyn Random) -> Result<(), KeyError> {
-    let mut suffix = [0_u8; 8];
-    random.fill(&mut suffix);
-    let draft = folder.join(format!("{NAME}.{:016x}", u64::from_le_bytes(suffix)));
+    let draft = draft_of(folder, random);
     let made = write_private(&draft, text)
         .map_err(failed("write", &draft))
         .and_then(|()| link(&draft, path).map_err(failed("make", path)));
     let removed = fs::remove_file(&draft);
     made?;
     removed.map_err(failed("remove", &draft))?;
-    // The name itself must survive a power cut, or every token would be void after it.
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("flush", folder))
+    flush(folder)
 }
 
 /// Gives the draft its name, unless another process was quicker.
@@ -122,8 +164,7 @@ fn link(draft: &Path, path: &Path) -> io::Result<()> {
 fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    private(&mut options);
     let mut file = options.open(path)?;
     file.write_all(text)?;
     file.sync_all()
@@ -144,90 +185,4 @@ fn keep_private(path: &Path) -> Result<(), KeyError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Barrier;
-
-    use lattice_store::time::SystemRandom;
-
-    use super::*;
-
-    fn seeds(folder: &Path) -> Vec<[u8; 32]> {
-        let seeds = load_or_create(folder, &SystemRandom).expect("keys");
-        seeds.iter().map(|seed| *seed.expose_secret()).collect()
-    }
-
-    #[test]
-    fn keys_are_made_once_and_stay() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let data = folder.path().join("deep").join("data");
-        let first = seeds(&data);
-        assert_eq!(first.len(), 1);
-        assert_eq!(seeds(&data), first);
-        let names: Vec<_> =
-            fs::read_dir(&data).expect("a folder").map(|entry| entry.expect("a file").file_name()).collect();
-        assert_eq!(names, [NAME], "no draft is left behind");
-        assert_ne!(seeds(folder.path()), first, "another folder, another key");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn only_the_owner_may_read_the_file() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join(NAME);
-        let mode = || fs::metadata(&path).expect("a file").permissions().mode() & 0o777;
-        let first = seeds(folder.path());
-        assert_eq!(mode(), 0o600);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("set");
-        assert_eq!(seeds(folder.path()), first);
-        assert_eq!(mode(), 0o600, "put right at the next start");
-    }
-
-    #[test]
-    fn processes_that_start_at_once_share_one_key() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let barrier = Barrier::new(8);
-        let found: Vec<_> = std::thread::scope(|scope| {
-            let start = || {
-                barrier.wait();
-                seeds(folder.path())
-            };
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
-            threads.into_iter().map(|thread| thread.join().expect("keys")).collect()
-        });
-        assert!(found.iter().all(|seeds| *seeds == found[0]));
-        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
-    }
-
-    #[test]
-    fn a_file_that_is_not_understood_is_left_alone() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join(NAME);
-        for text in [
-            "",
-            "{}",
-            "[]",
-            "{\"version\":1,\"keys\":[]}",
-            "{\"version\":2,\"keys\":[]}",
-            "{\"version\":1,\"keys\":[{\"alg\":\"EdDSA\",\"seed\":\"c2hvcnQ\"}]}",
-            "{\"version\":1,\"keys\":[{\"alg\":\"HS256\",\"seed\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}]}",
-        ] {
-            fs::write(&path, text).expect("written");
-            let error = load_or_create(folder.path(), &SystemRandom).expect_err("refused").to_string();
-            assert!(
-                error.contains("is not a key file of lattice-server") && !error.contains("c2hvcnQ"),
-                "{error}"
-            );
-            assert_eq!(fs::read_to_string(&path).expect("a file"), text);
-        }
-    }
-
-    #[test]
-    fn a_folder_that_cannot_be_made_is_named() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("file");
-        fs::write(&file, "").expect("written");
-        let error = load_or_create(&file, &SystemRandom).expect_err("refused").to_string();
-        assert!(error.contains(&file.display().to_string()), "{error}");
-    }
-}
+mod tests;

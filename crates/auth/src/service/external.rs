@@ -118,6 +118,7 @@ impl AuthService {
                 session: session.id,
                 expires_us: Some(token.expires_us),
                 permissions: token.permissions,
+                key: None,
             };
             return Ok((identity, user));
         }

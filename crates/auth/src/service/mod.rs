@@ -15,10 +15,12 @@ use lattice_store::accounts::{SessionId, User, UserId};
 use lattice_store::auth::AuthStore;
 use lattice_store::time::{Clock, Random};
 use secrecy::SecretString;
+use serde_json::Value;
 
 use crate::audit::{AccessAudit, NoAudit};
 use crate::external::ExternalIssuer;
-use crate::{Keys, Passwords, Permissions, ServerSecret};
+use crate::keyring::KeyRing;
+use crate::{KeyTag, Keys, Passwords, Permissions, ServerSecret};
 
 pub(crate) use passwords::checked_name;
 
@@ -111,12 +113,14 @@ pub struct Identity {
     pub expires_us: Option<i64>,
     /// What the token may be used for.
     pub permissions: Permissions,
+    /// The key that the access token was signed with. None for a device token.
+    pub key: Option<KeyTag>,
 }
 
 /// Accounts and logins.
 pub struct AuthService {
     store: Arc<dyn AuthStore>,
-    keys: Keys,
+    keys: Arc<KeyRing>,
     passwords: Passwords,
     secret: ServerSecret,
     makes_anonymous: bool,
@@ -137,13 +141,13 @@ impl AuthService {
     #[must_use]
     pub fn new(
         store: Arc<dyn AuthStore>,
-        keys: Keys,
+        keys: impl Into<KeyRing>,
         passwords: Passwords,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
         let secret = ServerSecret::random(&*random);
-        let audit = Arc::new(NoAudit);
+        let (keys, audit) = (Arc::new(keys.into()), Arc::new(NoAudit));
         Self { store, keys, passwords, secret, makes_anonymous: false, audit, external: None, clock, random }
     }
 
@@ -171,10 +175,28 @@ impl AuthService {
         &self.audit
     }
 
-    /// The keys that sign access tokens.
+    /// The keys that sign access tokens, as they are now.
     #[must_use]
-    pub fn keys(&self) -> &Keys {
+    pub fn keys(&self) -> Arc<Keys> {
+        self.keys.current()
+    }
+
+    /// The keys while they change.
+    #[must_use]
+    pub fn keyring(&self) -> &Arc<KeyRing> {
         &self.keys
+    }
+
+    /// The public keys as a JSON Web Key Set.
+    #[must_use]
+    pub fn jwks(&self) -> Value {
+        self.keys.current().jwks(self.clock.now_us().div_euclid(SECOND_US))
+    }
+
+    /// Whether the key by which somebody was let in is still one of ours: one that has leaked is taken away.
+    #[must_use]
+    pub fn vouches_for(&self, identity: &Identity) -> bool {
+        identity.key.is_none_or(|key| self.keys.current().has(key))
     }
 
     /// The password workers.

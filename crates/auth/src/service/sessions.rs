@@ -10,9 +10,17 @@ use super::{
 };
 use crate::audit::{Event, Kind, REFUSAL_INTERVAL_S, USE_INTERVAL_S};
 use crate::token::{Device, Refresh};
-use crate::{AuthError, DEVICE_TOKEN_PREFIX, Permissions};
+use crate::{AuthError, DEVICE_TOKEN_PREFIX, KeyTag, Permissions};
 
 /// What a token is, as the access log calls it.
+/// What stands behind an access or device token.
+struct Behind {
+    session: Session,
+    expires_us: Option<i64>,
+    permissions: Permissions,
+    key: Option<KeyTag>,
+}
+
 const ACCESS: &str = "access";
 const EXTERNAL: &str = "external";
 const REFRESH: &str = "refresh";
@@ -161,7 +169,7 @@ impl AuthService {
             self.audit.record(event.at_most_every(USE_INTERVAL_S));
             return Ok((identity, user));
         }
-        let (session, expires_us, permissions) = self
+        let Behind { session, expires_us, permissions, key } = self
             .session_behind(token, now_us)
             .await
             .map_err(|error| self.token_refused(error, None, ACCESS))?;
@@ -173,31 +181,27 @@ impl AuthService {
         if !permissions.can_read() {
             return Err(AuthError::PermissionDenied);
         }
-        let identity = Identity { user: user.id, session: session.id, expires_us, permissions };
+        let identity = Identity { user: user.id, session: session.id, expires_us, permissions, key };
         Ok((identity, user))
     }
 
     /// The session that an access or device token belongs to, whatever its state, and when the token itself expires.
-    async fn session_behind(
-        &self,
-        token: &SecretString,
-        now_us: i64,
-    ) -> Result<(Session, Option<i64>, Permissions), AuthError> {
+    async fn session_behind(&self, token: &SecretString, now_us: i64) -> Result<Behind, AuthError> {
         let token = token.expose_secret();
-        let (session, expires_us, permissions) = if token.starts_with(DEVICE_TOKEN_PREFIX) {
+        let (session, expires_us, permissions, key) = if token.starts_with(DEVICE_TOKEN_PREFIX) {
             let device = Device::parse(token).ok_or(AuthError::TokenInvalid)?;
             let session = self.store.session_by_token_hash(device.0.hash()).await?;
-            (session.filter(|session| session.kind == SessionKind::Device), None, Permissions::ALL)
+            (session.filter(|session| session.kind == SessionKind::Device), None, Permissions::ALL, None)
         } else {
-            let claims = self.keys.verify(token, now_us)?;
+            let (claims, key) = self.keys.verify(token, now_us).await?;
             let id = SessionId::parse(&claims.sid).ok_or(AuthError::TokenInvalid)?;
             let user = UserId::parse(&claims.sub).ok_or(AuthError::TokenInvalid)?;
             let session = self.store.session_by_id(id).await?;
             let matches = |session: &Session| session.user == user && session.kind == SessionKind::Access;
             let expires_us = claims.exp.saturating_mul(SECOND_US);
-            (session.filter(matches), Some(expires_us), claims.permissions)
+            (session.filter(matches), Some(expires_us), claims.permissions, Some(key))
         };
-        Ok((session.ok_or(AuthError::TokenInvalid)?, expires_us, permissions))
+        Ok(Behind { session: session.ok_or(AuthError::TokenInvalid)?, expires_us, permissions, key })
     }
 
     /// Notes that a token was refused, if it is the token's fault.
@@ -217,8 +221,12 @@ impl AuthService {
     /// a request; the expiry of an access token is the connection's own to watch ([`Identity::expires_us`]).
     ///
     /// # Errors
-    /// [`AuthError::SessionRevoked`], [`AuthError::TokenExpired`], or the store's.
+    /// [`AuthError::SessionRevoked`], [`AuthError::TokenExpired`], [`AuthError::TokenInvalid`] when the key of the token was
+    /// taken away, or the store's.
     pub async fn recheck(&self, identity: &Identity) -> Result<(), AuthError> {
+        if !self.vouches_for(identity) {
+            return Err(AuthError::TokenInvalid);
+        }
         let session = self.store.session_by_id(identity.session).await?.ok_or(AuthError::SessionRevoked)?;
         self.live_user(&session, self.clock.now_us()).await.map(|_| ())
     }

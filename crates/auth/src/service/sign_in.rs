@@ -106,7 +106,7 @@ impl AuthService {
         now_us: i64,
     ) -> Result<SessionTokens, AuthError> {
         let iat = now_us.div_euclid(SECOND_US);
-        let access = self.keys.sign(&Claims {
+        let access = self.keys.current().sign(&Claims {
             sub: user.id.to_string(),
             sid: session.to_string(),
             iat,

@@ -3,15 +3,18 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, header};
+use lattice_auth::JWKS_MAX_AGE_S;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::state::AppState;
 
-/// How long others may keep the answer: short, so that a new key is known soon.
-const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
+/// How long others may keep the answer: by the time that a new key signs, everybody has fetched it.
+fn cache() -> String {
+    format!("public, max-age={JWKS_MAX_AGE_S}")
+}
 
 /// A JSON Web Key Set.
 #[derive(Serialize, ToSchema)]
@@ -28,8 +31,8 @@ struct KeySet {
     tag = "server",
     responses((status = 200, description = "The keys.", body = KeySet))
 )]
-pub(super) async fn jwks(State(state): State<AppState>) -> ([(HeaderName, HeaderValue); 1], Json<Value>) {
-    ([(header::CACHE_CONTROL, CACHE)], Json(state.auth.keys().jwks()))
+pub(super) async fn jwks(State(state): State<AppState>) -> ([(HeaderName, String); 1], Json<Value>) {
+    ([(header::CACHE_CONTROL, cache())], Json(state.auth.jwks()))
 }
 
 #[cfg(test)]

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use super::stream::Stream;
 
 /// How long a socket that was told to close is still read from, so that the reason reaches a client that is writing:
 /// closing with unread bytes would reset the connection and discard what was sent.
 const MAX_LINGER: Duration = Duration::from_secs(5);
 
-/// A TCP stream that can be closed gently after the WebSocket layer has let go of it.
+/// A stream that can be closed gently after the WebSocket layer has let go of it.
 #[derive(Clone)]
 pub struct SocketIo {
     shared: Arc<Shared>,
@@ -26,7 +27,7 @@ pub struct SocketIo {
 
 struct Shared {
     /// Never contended: the WebSocket layer has let go when [`SocketIo::linger`] takes it.
-    tcp: Mutex<TcpStream>,
+    stream: Mutex<Stream>,
     /// Something was read, or the peer took what it was slow to take, since this was asked last.
     active: AtomicBool,
     /// The system took no more bytes: until the peer takes some.
@@ -36,9 +37,9 @@ struct Shared {
 impl SocketIo {
     /// A stream that begins with `early`.
     #[must_use]
-    pub fn new(tcp: TcpStream, early: Bytes) -> Self {
-        let shared =
-            Shared { tcp: Mutex::new(tcp), active: AtomicBool::new(true), full: AtomicBool::new(false) };
+    pub fn new(stream: Stream, early: Bytes) -> Self {
+        let (active, full) = (AtomicBool::new(true), AtomicBool::new(false));
+        let shared = Shared { stream: Mutex::new(stream), active, full };
         // An empty slice would keep the whole buffer of the request.
         let early = if early.is_empty() { Bytes::new() } else { early };
         Self { shared: Arc::new(shared), early }
@@ -59,7 +60,9 @@ impl SocketIo {
 
     /// Says that nothing more will be sent, and discards what comes until the peer closes or five seconds are over.
     pub async fn linger(&self) {
-        if poll_fn(|cx| Pin::new(&mut *self.tcp()).poll_shutdown(cx)).await.is_err() {
+        // TLS has a word of its own to say, which a peer that takes nothing may hold up.
+        let shutdown = poll_fn(|cx| Pin::new(&mut *self.stream()).poll_shutdown(cx));
+        if !matches!(tokio::time::timeout(MAX_LINGER, shutdown).await, Ok(Ok(()))) {
             return;
         }
         // On the heap: the buffer would be part of every socket's task, from its first moment.
@@ -67,7 +70,7 @@ impl SocketIo {
         let drain = async {
             loop {
                 let mut buffer = ReadBuf::new(&mut discarded);
-                let read = poll_fn(|cx| Pin::new(&mut *self.tcp()).poll_read(cx, &mut buffer)).await;
+                let read = poll_fn(|cx| Pin::new(&mut *self.stream()).poll_read(cx, &mut buffer)).await;
                 if read.is_err() || buffer.filled().is_empty() {
                     break;
                 }
@@ -76,13 +79,13 @@ impl SocketIo {
         let _ = tokio::time::timeout(MAX_LINGER, drain).await;
     }
 
-    fn tcp(&self) -> MutexGuard<'_, TcpStream> {
-        self.shared.tcp.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stream(&self) -> MutexGuard<'_, Stream> {
+        self.shared.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what the result of a write says of the peer. Writing alone says nothing: the system takes bytes for a dead
     /// one as well, until it has no more room.
-    fn note_write(&self, result: &Poll<io::Result<usize>>) {
+    fn note_write<T>(&self, result: &Poll<io::Result<T>>) {
         match result {
             Poll::Pending => self.shared.full.store(true, Ordering::Relaxed),
             Poll::Ready(Ok(_)) if self.shared.full.swap(false, Ordering::Relaxed) => {
@@ -108,7 +111,7 @@ impl AsyncRead for SocketIo {
             }
             return Poll::Ready(Ok(()));
         }
-        let result = Pin::new(&mut *self.tcp()).poll_read(cx, buffer);
+        let result = Pin::new(&mut *self.stream()).poll_read(cx, buffer);
         if result.is_ready() {
             self.shared.active.store(true, Ordering::Relaxed);
         }
@@ -118,7 +121,7 @@ impl AsyncRead for SocketIo {
 
 impl AsyncWrite for SocketIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut *self.tcp()).poll_write(cx, bytes);
+        let result = Pin::new(&mut *self.stream()).poll_write(cx, bytes);
         self.note_write(&result);
         result
     }
@@ -128,7 +131,7 @@ impl AsyncWrite for SocketIo {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut *self.tcp()).poll_write_vectored(cx, slices);
+        let result = Pin::new(&mut *self.stream()).poll_write_vectored(cx, slices);
         self.note_write(&result);
         result
     }
@@ -137,11 +140,14 @@ impl AsyncWrite for SocketIo {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // TLS may hold what it has encrypted and the system did not take.
+        let result = Pin::new(&mut *self.stream()).poll_flush(cx);
+        self.note_write(&result);
+        result
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.tcp()).poll_shutdown(cx)
+        Pin::new(&mut *self.stream()).poll_shutdown(cx)
     }
 }

@@ -1,36 +1,30 @@
 //! The accept loop.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
-/// How long a client may take to send the head of a request.
-const MAX_HEADER_TIME: Duration = Duration::from_secs(10);
-/// Bytes read ahead of a request's head and body; it is given back when a connection becomes a WebSocket.
-const MAX_REQUEST_BUFFER_BYTES: usize = 64 << 10;
+use super::connection::{Caller, serve_http1, serve_http2};
+use super::stream::Stream;
+use super::tls::{Protocol, Tls};
+
+pub use super::connection::{PeerAddress, Place};
+
 /// Pause after the system refused a new connection, for example because no file descriptor is left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// Address of the peer, as an extension of each request.
-#[derive(Clone, Copy, Debug)]
-pub struct PeerAddress(pub SocketAddr);
-
 /// Serves `router` until `stop` is cancelled; requests under way are finished, and counted by `tracker`. At most
-/// `max_connections` are open at a time, further ones wait in the system's backlog.
+/// `max_connections` are open at a time, further ones wait in the system's backlog. Handshakes of TLS are each connection's
+/// own business: none waits for another.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    tls: Option<Arc<Tls>>,
     max_connections: usize,
     stop: CancellationToken,
     tracker: TaskTracker,
@@ -57,38 +51,35 @@ pub async fn serve(
             }
         };
         let _ = tcp.set_nodelay(true);
-        let place = Arc::new(place);
-        let router = router.clone();
-        let stop = stop.clone();
+        let caller = Caller { peer, place: Place::new(place) };
+        let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
         tracker.spawn(async move {
-            let held = Arc::clone(&place);
-            let service = router.map_request(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(PeerAddress(peer));
-                // An upgraded connection keeps its place.
-                request.extensions_mut().insert(Place(Arc::clone(&held)));
-                request
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(MAX_HEADER_TIME)
-                .max_buf_size(MAX_REQUEST_BUFFER_BYTES)
-                .serve_connection(TokioIo::new(tcp), TowerToHyperService::new(service))
-                .with_upgrades();
-            let mut connection = std::pin::pin!(connection);
-            let result = tokio::select! {
-                result = connection.as_mut() => result,
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+            let Some(tls) = tls else {
+                let result = serve_http1(Stream::Plain(tcp), router, caller, stop).await;
+                return ended(peer, result);
             };
-            if let Err(error) = result {
-                tracing::debug!(%error, %peer, "connection ended");
+            // On the heap, so that connections without TLS have no room for it.
+            let handshake = Box::pin(tls.accept(tcp));
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = handshake => accepted,
+            };
+            match accepted {
+                Ok(Some((stream, Protocol::Http1))) => {
+                    ended(peer, Box::pin(serve_http1(stream, router, caller, stop)).await);
+                }
+                Ok(Some((stream, Protocol::Http2))) => {
+                    ended(peer, Box::pin(serve_http2(stream, router, caller, stop)).await);
+                }
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, %peer, "no TLS came about"),
             }
         });
     }
 }
 
-/// A connection's place among `max_connections`, held as long as any clone of it lives.
-#[derive(Clone)]
-pub struct Place(#[expect(dead_code, reason = "held, not read")] Arc<tokio::sync::OwnedSemaphorePermit>);
+fn ended(peer: std::net::SocketAddr, result: hyper::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, %peer, "connection ended");
+    }
+}

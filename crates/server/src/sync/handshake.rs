@@ -13,7 +13,6 @@ use lattice_protocol::Code;
 use lattice_protocol::plain::{SUBPROTOCOL, Space};
 use lattice_store::spaces::Origin;
 use sha1::{Digest, Sha1};
-use tokio::net::TcpStream;
 use utoipa::IntoParams;
 use yawc::{CompressionLevel, DeflatePool, Options, Role, WebSocket};
 
@@ -29,6 +28,7 @@ use crate::http::problem::{Problem, sentence};
 use crate::limits::Class;
 use crate::net::io::SocketIo;
 use crate::net::listen::{PeerAddress, Place};
+use crate::net::stream::Stream;
 use crate::spaces::SpaceError;
 
 /// Declares the version of the app's schema; `?schema-version=` does where no header can be set.
@@ -137,7 +137,7 @@ async fn open(state: SyncState, named: Option<String>, request: Request) -> Resu
     let answer = switching(&key, agreed, speaks_json)?;
     opened.state.tracker.clone().spawn(async move {
         let _place = place;
-        match upgrade.await.map(hyper::upgrade::Upgraded::downcast::<TokioIo<TcpStream>>) {
+        match upgrade.await.map(hyper::upgrade::Upgraded::downcast::<TokioIo<Stream>>) {
             Ok(Ok(parts)) => {
                 let io = SocketIo::new(parts.io.into_inner(), parts.read_buf);
                 let handle = io.handle();
@@ -147,7 +147,7 @@ async fn open(state: SyncState, named: Option<String>, request: Request) -> Resu
                     Err(error) => tracing::error!(%error, "cannot set up a WebSocket"),
                 }
             }
-            Ok(Err(_)) => tracing::error!("an upgraded connection is not a TCP stream"),
+            Ok(Err(_)) => tracing::error!("an upgraded connection is of another kind"),
             Err(error) => tracing::debug!(%error, "the client left during the handshake"),
         }
     });

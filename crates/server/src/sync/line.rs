@@ -250,6 +250,9 @@ impl Line {
 
     /// Whether the session still lives.
     pub(super) async fn recheck(&mut self, state: &SyncState) -> Result<(), End> {
+        if !state.auth.vouches_for(&self.identity) {
+            return Err(End::refused(&AuthError::TokenInvalid));
+        }
         let version = state.directory.version();
         self.checks_skipped += 1;
         if version == self.version && self.checks_skipped <= MAX_CHECKS_SKIPPED {

@@ -218,6 +218,30 @@ impl PostgresStore {
         attempt!(self, Mode::Single, |connection| schema::meta(connection, name, fresh).await)
     }
 
+    /// A value that all instances share, if there is one.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn find_shared_value(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        attempt!(self, Mode::Single, |connection| schema::find_meta(connection, name).await)
+    }
+
+    /// Replaces a value that all instances share, if it is `expected`, and says whether it was. Where the answer of the
+    /// database was lost, false may be said although it has been replaced.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn replace_shared_value(
+        &self,
+        name: &str,
+        expected: &[u8],
+        new: &[u8],
+    ) -> Result<bool, StoreError> {
+        attempt!(self, Mode::Single, |connection| {
+            schema::replace_meta(connection, name, expected, new).await
+        })
+    }
+
     /// What tells this database from others that may use the same Redis: its own random name, and what its server calls it,
     /// since a copy has the same random name.
     ///

@@ -136,3 +136,20 @@ pub(super) async fn meta(connection: &Connection, key: &str, fresh: &[u8]) -> Re
     connection.execute(sql, &[&key, &fresh]).await?;
     Ok(connection.query_one("SELECT value FROM meta WHERE key = $1", &[&key]).await?.try_get(0)?)
 }
+
+/// Replaces a value that all instances share, if it is the one that is expected.
+pub(super) async fn replace_meta(
+    connection: &Connection,
+    key: &str,
+    expected: &[u8],
+    new: &[u8],
+) -> Result<bool, PgError> {
+    let sql = "UPDATE meta SET value = $3 WHERE key = $1 AND value = $2";
+    Ok(connection.execute(sql, &[&key, &expected, &new]).await? == 1)
+}
+
+/// A value that all instances share, if there is one.
+pub(super) async fn find_meta(connection: &Connection, key: &str) -> Result<Option<Vec<u8>>, PgError> {
+    let row = connection.query_opt("SELECT value FROM meta WHERE key = $1", &[&key]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}

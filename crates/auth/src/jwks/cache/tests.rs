@@ -50,7 +50,7 @@ impl Bench {
             addresses: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
         });
-        let clock = Arc::new(TestClock::new());
+        let clock = Arc::new(TestClock::new(1_800_000_000_000_000));
         let cache = JwksCache::new(source, issuer.clone(), clock.clone());
         Self { issuer, clock, cache }
     }
