@@ -86,8 +86,11 @@ fn greet(config: &Config, server: &Server) {
         format!("People sign in at {}.", config.external.issuer.as_deref().unwrap_or_default())
     };
     let text = format!(
-        "lattice-server {version} listens on {http}://{address} (data in {data})\n{way_in}\n\
+        "lattice-server {version} listens on {http}://{address} (data in {data})\n{redirect}{way_in}\n\
          Then point a client at {ws}://{address}/sync\n",
+        redirect = server
+            .redirect_address()
+            .map_or_else(String::new, |address| format!("http://{address} sends clients there\n")),
         ws = if is_tls { "wss" } else { "ws" },
         version = env!("CARGO_PKG_VERSION"),
         data = match config.database() {
@@ -95,9 +98,6 @@ fn greet(config: &Config, server: &Server) {
             _ => config.data_dir.display().to_string(),
         },
     );
-    if let Some(address) = server.redirect_address() {
-        tracing::info!("http://{address} sends clients to HTTPS");
-    }
     // A closed standard output is no reason to stop serving.
     let _ = std::io::stdout().write_all(text.as_bytes());
     let _ = std::io::stdout().flush();

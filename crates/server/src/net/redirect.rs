@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::tls::Tls;
@@ -44,8 +44,8 @@ async fn redirect(State(target): State<Target>, request: Request) -> Response {
     let port = if target.port == HTTPS_PORT { String::new() } else { format!(":{}", target.port) };
     let location = HeaderValue::from_str(&format!("https://{host}{port}{path}"));
     match location {
-        // `*` is of no host.
-        Ok(location) if path.starts_with('/') => {
+        // `*` is of no host, and a tunnel is nothing that could be had elsewhere.
+        Ok(location) if path.starts_with('/') && request.method() != Method::CONNECT => {
             (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, location)]).into_response()
         }
         _ => Problem::new(StatusCode::BAD_REQUEST, "bad_request", "This address cannot be redirected.")

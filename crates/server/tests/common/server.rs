@@ -55,6 +55,8 @@ pub struct TestServer {
     database: Option<Database>,
     /// Started as somebody would who has read nothing: in its folder, with no setting but the port.
     plain: bool,
+    /// Where clients go instead: something in between that speaks TLS for them.
+    detour: Option<SocketAddr>,
 }
 
 /// What servers have written to their standard error.
@@ -171,6 +173,7 @@ impl TestServer {
             log: Log::default(),
             database,
             plain,
+            detour: None,
         };
         server.start_again();
         server
@@ -296,9 +299,23 @@ impl TestServer {
         self.running().next().expect("a server that runs")
     }
 
+    /// From now on clients go there instead.
+    pub fn reach_by(&mut self, detour: SocketAddr) {
+        self.detour = Some(detour);
+    }
+
+    /// Where it listens itself.
+    #[track_caller]
+    pub fn own_address(&self) -> SocketAddr {
+        self.process().address
+    }
+
     /// Where it listens; of several instances the one that is chosen, or the next.
     #[track_caller]
     pub fn address(&self) -> SocketAddr {
+        if let Some(detour) = self.detour {
+            return detour;
+        }
         let chosen = self.chosen.load(Ordering::SeqCst);
         if chosen != IN_TURN {
             return self.processes[chosen].as_ref().expect("an instance that runs").address;
@@ -369,10 +386,11 @@ impl Process {
             let mut address = None;
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 said.lock().expect("a greeting").extend([&line, "\n"]);
-                let url = line.split_once("listens on http://").map(|(_, rest)| rest);
+                let url = line.split_once("listens on ").and_then(|(_, rest)| rest.split_once("://"));
+                let url = url.map(|(_, rest)| rest);
                 address = address.or_else(|| url?.split(' ').next()?.parse::<SocketAddr>().ok());
                 // The greeting ends with this line; a test may look at the whole of it.
-                if let Some(address) = address.filter(|_| line.contains("ws://")) {
+                if let Some(address) = address.filter(|_| line.ends_with("/sync")) {
                     let _ = tell_address.send(address);
                 }
             }
