@@ -21,6 +21,15 @@ pub enum AuthError {
     /// The password is among those that are guessed first.
     #[error("this password is among the first that anybody would guess; take another one")]
     CommonPassword,
+    /// The token of a link was used, has expired, was voided by a newer one, or never was.
+    #[error("the link is not good any more; ask for a new one")]
+    LinkInvalid,
+    /// Nobody has shown yet that the account's e-mail address is theirs.
+    #[error("the e-mail address is not verified yet; follow the link that was sent to it")]
+    EmailUnverified,
+    /// The server sends no e-mail.
+    #[error("this server is not set up to send e-mail")]
+    MailUnavailable,
     /// The e-mail address is none.
     #[error("this is not an e-mail address")]
     BadEmail,
@@ -77,6 +86,9 @@ impl AuthError {
             Self::EmailTaken => "email_taken",
             Self::WeakPassword => "weak_password",
             Self::CommonPassword => "common_password",
+            Self::LinkInvalid => "link_invalid",
+            Self::EmailUnverified => "email_unverified",
+            Self::MailUnavailable => "mail_unavailable",
             Self::BadEmail => "bad_email",
             Self::BadName => "bad_name",
             Self::TokenExpired => "token_expired",

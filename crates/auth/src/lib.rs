@@ -21,6 +21,7 @@ pub mod jwks;
 mod keyring;
 mod keys;
 mod legacy;
+pub mod mailer;
 mod password;
 mod permissions;
 mod secret;
@@ -46,9 +47,11 @@ pub use password::{
 pub use permissions::Permissions;
 pub use secret::ServerSecret;
 pub use service::{
-    ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, FRESH_SESSION_S, Identity,
-    MAX_LISTED_SESSIONS, MAX_SESSION_LIFE_S, REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, SessionTokens, method,
+    ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, EMAIL_LINK_LIFE_S,
+    FRESH_SESSION_S, Identity, MAX_LISTED_SESSIONS, MAX_SESSION_LIFE_S, REFRESH_GRACE_S,
+    REFRESH_TOKEN_LIFE_S, RESET_LINK_LIFE_S, SessionTokens, VERIFY_LINK_LIFE_S, method,
 };
 pub use token::{
-    DEVICE_TOKEN_PREFIX, INVITE_TOKEN_PREFIX, InviteToken, MAX_TOKEN_BYTES, REFRESH_TOKEN_PREFIX,
+    DEVICE_TOKEN_PREFIX, INVITE_TOKEN_PREFIX, InviteToken, LINK_TOKEN_PREFIX, MAX_TOKEN_BYTES,
+    REFRESH_TOKEN_PREFIX,
 };

@@ -17,6 +17,8 @@ pub const DEVICE_TOKEN_PREFIX: &str = "ldt_";
 pub const REFRESH_TOKEN_PREFIX: &str = "lrt_";
 /// What the token of an invite starts with.
 pub const INVITE_TOKEN_PREFIX: &str = "lit_";
+/// What the token of a link in an e-mail starts with.
+pub const LINK_TOKEN_PREFIX: &str = "llt_";
 /// Longest token that is looked at. Ours are shorter than 500 bytes.
 pub const MAX_TOKEN_BYTES: usize = 4_096;
 
@@ -62,6 +64,28 @@ impl InviteToken {
     /// What is stored of it.
     #[must_use]
     pub fn hash(&self) -> TokenHash {
+        self.0.hash()
+    }
+}
+
+/// A token of a link in an e-mail.
+pub(crate) struct LinkToken(Secret);
+
+impl LinkToken {
+    pub(crate) fn random(random: &dyn Random) -> Self {
+        Self(Secret::random(random))
+    }
+
+    pub(crate) fn to_text(&self) -> SecretString {
+        write(LINK_TOKEN_PREFIX, &[&self.0])
+    }
+
+    pub(crate) fn parse(text: &SecretString) -> Option<Self> {
+        let [secret] = read(LINK_TOKEN_PREFIX, text.expose_secret())?;
+        Some(Self(secret))
+    }
+
+    pub(crate) fn hash(&self) -> TokenHash {
         self.0.hash()
     }
 }

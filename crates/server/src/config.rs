@@ -15,6 +15,7 @@ use crate::bus;
 use crate::external::ExternalConfig;
 use crate::limits::LimitSettings;
 use crate::limits::quotas::QuotaSettings;
+use crate::mail::MailSettings;
 use crate::net::client_address::parse_network;
 use crate::net::settings::TlsSettings;
 
@@ -86,6 +87,9 @@ pub struct Config {
     /// How much spaces and their owners may hold.
     #[command(flatten)]
     pub quotas: QuotaSettings,
+    /// How letters are sent.
+    #[command(flatten)]
+    pub mail: MailSettings,
     /// Largest frame that a client may send, in bytes: 65536 to 314572800.
     #[arg(long, env = "MAX_FRAME_BYTES", default_value_t = DEFAULT_MAX_FRAME_BYTES)]
     pub max_frame_bytes: usize,
@@ -210,6 +214,8 @@ impl Config {
         } else if self.access_log_days > MAX_ACCESS_LOG_DAYS {
             format!("ACCESS_LOG_DAYS is {}; it must be 0 to {MAX_ACCESS_LOG_DAYS}", self.access_log_days)
         } else if let Some(problem) = self.tls.problem() {
+            problem
+        } else if let Some(problem) = self.mail.problem() {
             problem
         } else if let Some(problem) = self.redis_problem()? {
             problem

@@ -12,6 +12,7 @@ pub mod http;
 pub mod hub;
 pub mod instances;
 pub mod limits;
+pub mod mail;
 pub mod net;
 pub mod readiness;
 pub mod run;

@@ -25,6 +25,7 @@ use crate::http::export::ExportState;
 use crate::hub::Hub;
 use crate::instances::Instances;
 use crate::limits::Limits;
+use crate::mail::{Mail, MailError};
 use crate::readiness::Readiness;
 use crate::spaces::{AccessHints, Spaces};
 use crate::sync::admission::Admission;
@@ -65,6 +66,9 @@ pub enum StartError {
     /// The certificate.
     #[error("cannot serve HTTPS: {0}")]
     Tls(String),
+    /// Mail.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// The address.
     #[error("cannot listen on {address}: {reason}")]
     Listen {
@@ -134,6 +138,11 @@ impl Server {
             .with_secret(ServerSecret::from_root(&backend.mint_key.0))
             .with_anonymous_accounts(config.anonymous_accounts)
             .with_audit(Arc::clone(&recorder) as _);
+        let auth = auth.requiring_verified_email(config.mail.require_verified_email);
+        let (auth, post) = match Mail::new(&config.mail)? {
+            Some((mail, post)) => (auth.with_mailer(mail), Some(post)),
+            None => (auth, None),
+        };
         let auth = Arc::new(with_external(auth, config, &clock)?);
 
         let (stop, stop_bus) = (CancellationToken::new(), CancellationToken::new());
@@ -227,6 +236,9 @@ impl Server {
             stop.clone(),
             tracker.clone(),
         ));
+        if let Some(post) = post {
+            tracker.spawn(post.run(stop.clone()));
+        }
         tracker.spawn(upkeep::pick_up_keys(Arc::clone(auth.keyring()), stop.clone()));
         tracker.spawn(upkeep::forget_events(Arc::clone(&auth), config.access_log_days, stop.clone()));
         tracker.spawn(upkeep::sweep(Arc::clone(&auth), stop.clone()));

@@ -163,6 +163,22 @@ pub trait AccountStore: Send + Sync {
     /// Replaces the password hash of a user. `false` when there is no such user.
     fn set_password_hash(&self, id: UserId, hash: String) -> BoxFuture<'_, Result<bool, StoreError>>;
 
+    /// Gives a user this e-mail address, verified. `false` when there is no such user.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when somebody else has it.
+    fn set_email(
+        &self,
+        id: UserId,
+        email: String,
+        verified_us: i64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Notes that a user has shown that this e-mail address is theirs; the first time stays. `false` when there is no such user
+    /// or when they have another address.
+    fn verify_email(&self, id: UserId, email: String, now_us: i64)
+    -> BoxFuture<'_, Result<bool, StoreError>>;
+
     /// Removes a user, every session and membership of theirs, and the spaces that they own: others lose those too, so
     /// callers ask [`Directory::delete_account`](crate::directory::Directory::delete_account) where that matters. `false`
     /// when there is no such user.

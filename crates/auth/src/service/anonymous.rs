@@ -65,6 +65,7 @@ impl AuthService {
         }
         self.store.revoke_all_sessions(user, self.clock.now_us()).await?;
         let user = self.store.user_by_id(user).await?.ok_or(AuthError::SessionRevoked)?;
+        self.greet_new_address(&user).await?;
         self.open_session(user, method::PASSWORD, client).await
     }
 

@@ -4,6 +4,7 @@ mod access_log;
 mod anonymous;
 mod external;
 mod known;
+mod links;
 mod passwords;
 mod sessions;
 mod sign_in;
@@ -20,11 +21,14 @@ use serde_json::Value;
 use crate::audit::{AccessAudit, NoAudit};
 use crate::external::ExternalIssuer;
 use crate::keyring::KeyRing;
+use crate::mailer::{Mailer, NoMailer};
 use crate::{KeyTag, Keys, Passwords, Permissions, ServerSecret};
 
 pub(crate) use passwords::checked_name;
 
 pub use access_log::FRESH_SESSION_S;
+
+pub use links::{EMAIL_LINK_LIFE_S, RESET_LINK_LIFE_S, VERIFY_LINK_LIFE_S};
 
 /// How long an access token lives, in seconds. Short, since whoever verifies it by our public key alone cannot know that
 /// its session was revoked.
@@ -125,6 +129,8 @@ pub struct AuthService {
     secret: ServerSecret,
     makes_anonymous: bool,
     audit: Arc<dyn AccessAudit>,
+    mailer: Arc<dyn Mailer>,
+    requires_verified_email: bool,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     external: Option<ExternalIssuer>,
@@ -148,7 +154,31 @@ impl AuthService {
     ) -> Self {
         let secret = ServerSecret::random(&*random);
         let (keys, audit) = (Arc::new(keys.into()), Arc::new(NoAudit));
-        Self { store, keys, passwords, secret, makes_anonymous: false, audit, external: None, clock, random }
+        Self {
+            store,
+            keys,
+            passwords,
+            secret,
+            mailer: Arc::new(NoMailer),
+            requires_verified_email: false,
+            makes_anonymous: false,
+            audit,
+            external: None,
+            clock,
+            random,
+        }
+    }
+
+    /// With a way to send letters.
+    #[must_use]
+    pub fn with_mailer(self, mailer: Arc<dyn Mailer>) -> Self {
+        Self { mailer, ..self }
+    }
+
+    /// Lets nobody in by password before their e-mail address is verified.
+    #[must_use]
+    pub fn requiring_verified_email(self, requires_verified_email: bool) -> Self {
+        Self { requires_verified_email, ..self }
     }
 
     /// With a secret that outlives this process and that other instances have as well.

@@ -111,13 +111,28 @@ impl AuthService {
             created_us: self.clock.now_us(),
         };
         match self.store.create_user(user.clone()).await {
-            Err(StoreError::Conflict(_)) => Err(AuthError::EmailTaken),
-            result => {
-                result?;
-                self.audit.record(Event::new(Kind::SignUp).client(client).actor(user.id));
-                Ok(user)
+            Err(StoreError::Conflict(_)) => return Err(AuthError::EmailTaken),
+            result => result?,
+        }
+        self.audit.record(Event::new(Kind::SignUp).client(client).actor(user.id));
+        self.greet_new_address(&user).await?;
+        Ok(user)
+    }
+
+    /// Sends the link by which a new address is verified; where that is required, nobody comes in before.
+    pub(super) async fn greet_new_address(&self, user: &User) -> Result<(), AuthError> {
+        if self.sends_mail() {
+            // The account is there; another link can be asked for.
+            if let Err(error) = self.send_verification_to(user).await {
+                tracing::warn!(user = %user.id, %error, "no link to verify an address was made");
             }
         }
+        self.refuse_unverified(user)
+    }
+
+    fn refuse_unverified(&self, user: &User) -> Result<(), AuthError> {
+        let may_enter = !self.requires_verified_email || user.email_verified_us.is_some();
+        if may_enter { Ok(()) } else { Err(AuthError::EmailUnverified) }
     }
 
     /// The user with these credentials. An address without an account costs the same work as one with.
@@ -150,6 +165,10 @@ impl AuthService {
             if let Some(current) = user.password_hash.clone() {
                 self.store.replace_hash(user.id, current, hash).await?;
             }
+        }
+        if let Err(unverified) = self.refuse_unverified(&user) {
+            self.send_verification_to(&user).await?;
+            return Err(unverified);
         }
         Ok(user)
     }

@@ -14,6 +14,7 @@ mod healthz;
 mod invites;
 mod json;
 mod jwks;
+mod links;
 pub mod local_sign_in;
 mod login;
 mod login_device;
@@ -72,6 +73,13 @@ fn documented(state: AppState, sync: OpenApiRouter) -> OpenApiRouter {
         .routes(routes!(sessions::revoke::revoke_session))
         .routes(routes!(anonymous::sign_up::sign_up_anonymously, anonymous::delete::delete_anonymous))
         .routes(routes!(anonymous::upgrade::upgrade_account))
+        .routes(routes!(links::send_verification::send_verification))
+        .routes(routes!(links::verify::show, links::verify::take))
+        .routes(routes!(links::send_reset::send_reset))
+        .routes(routes!(links::reset::show, links::reset::take))
+        .routes(routes!(links::change_password::change_password))
+        .routes(routes!(links::send_email_change::send_email_change))
+        .routes(routes!(links::change_email::show, links::change_email::take))
         .routes(routes!(register_device::register))
         .routes(routes!(login_device::login))
         .routes(routes!(profile::profile, delete_profile::delete_profile))

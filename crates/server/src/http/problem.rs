@@ -102,6 +102,12 @@ impl Problem {
         self.status
     }
 
+    /// One sentence for people.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The stable name of the problem.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -116,10 +122,13 @@ impl From<AuthError> for Problem {
             AuthError::BadEmail
             | AuthError::WeakPassword
             | AuthError::CommonPassword
+            | AuthError::LinkInvalid
             | AuthError::BadName => StatusCode::UNPROCESSABLE_ENTITY,
             AuthError::EmailTaken | AuthError::NotAnonymous => StatusCode::CONFLICT,
             AuthError::AnonymousOff => StatusCode::FORBIDDEN,
             AuthError::SessionNotFound => StatusCode::NOT_FOUND,
+            AuthError::EmailUnverified => StatusCode::FORBIDDEN,
+            AuthError::MailUnavailable => StatusCode::NOT_IMPLEMENTED,
             AuthError::InvalidCredentials
             | AuthError::TokenExpired
             | AuthError::TokenInvalid

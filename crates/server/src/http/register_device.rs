@@ -15,7 +15,7 @@ use super::signup::NewAccount;
 use super::state::AppState;
 use crate::limits::Class;
 
-problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "common_password", 422 "bad_name", 409 "email_taken", 401 "invalid_credentials", 429 "rate_limited", 503 "busy", 503 "closing");
+problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "common_password", 422 "bad_name", 409 "email_taken", 401 "invalid_credentials", 403 "email_unverified", 429 "rate_limited", 503 "busy", 503 "closing");
 
 /// Makes an account, as deployed clients do.
 #[utoipa::path(

@@ -35,7 +35,7 @@ pub(super) struct NewAccount {
     pub(super) device_name: Option<String>,
 }
 
-problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "common_password", 422 "bad_name", 409 "email_taken", 401 "invalid_credentials", 429 "rate_limited", 503 "busy", 503 "closing");
+problems!(Problems, [BODY], 422 "bad_email", 422 "weak_password", 422 "common_password", 422 "bad_name", 409 "email_taken", 401 "invalid_credentials", 403 "email_unverified", 429 "rate_limited", 503 "busy", 503 "closing");
 
 /// Makes an account and logs in.
 #[utoipa::path(

@@ -256,7 +256,13 @@ impl Bench {
         let request = request.body(Body::from(body.to_owned())).expect("a request");
         let (parts, body) = self.router.clone().oneshot(request).await.expect("an answer").into_parts();
         let body = to_bytes(body, 1 << 20).await.expect("a body");
-        let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON") };
+        let is_page =
+            parts.headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+        let body = match &*body {
+            [] => Value::Null,
+            page if is_page => Value::String(String::from_utf8_lossy(page).into_owned()),
+            body => serde_json::from_slice(body).expect("JSON"),
+        };
         Answer { status: parts.status.as_u16(), body, headers: parts.headers }
     }
 }

@@ -27,6 +27,8 @@ const HOUR_US: i64 = 3_600_000_000;
 pub async fn accounts(store: &dyn AccountStore) {
     users(store).await;
     password_hashes(store).await;
+    emails(store).await;
+    racing_emails(store).await;
     sessions(store).await;
     sessions_conflict(store).await;
     refresh_rotates_by_compare_and_swap(store).await;
@@ -140,6 +142,50 @@ async fn password_hashes(store: &dyn AccountStore) {
     assert_eq!(ok!(store.user_by_id(user.id)), Some(changed));
     assert_eq!(ok!(store.user_by_id(other.id)), Some(other), "nobody else's changed");
     assert!(!ok!(store.set_password_hash(new_user().id, "$other".to_owned())));
+}
+
+async fn emails(store: &dyn AccountStore) {
+    let (user, other) = (with_user(store).await, with_user(store).await);
+    let fresh = address(&new_user()).to_owned();
+    assert!(!ok!(store.set_email(new_user().id, fresh.clone(), START_US)), "there is no such user");
+    assert!(is_conflict(&store.set_email(user.id, address(&other).to_owned(), START_US).await));
+    assert_eq!(ok!(store.user_by_id(user.id)), Some(user.clone()), "nothing has changed");
+    assert!(ok!(store.set_email(user.id, fresh.clone(), START_US + 5)));
+    assert!(ok!(store.set_email(user.id, fresh.clone(), START_US + 6)), "one's own is no conflict");
+    let changed = User { email: Some(fresh.clone()), email_verified_us: Some(START_US + 6), ..user.clone() };
+    assert_eq!(ok!(store.user_by_email(&fresh)), Some(changed));
+    assert_eq!(ok!(store.user_by_email(address(&user))), None, "the old one is free");
+
+    let unverified = User { email_verified_us: None, ..new_user() };
+    ok!(store.create_user(unverified.clone()));
+    assert!(!ok!(store.verify_email(unverified.id, fresh.clone(), START_US + 7)), "another address");
+    assert!(!ok!(store.verify_email(new_user().id, fresh, START_US + 7)));
+    assert_eq!(ok!(store.user_by_id(unverified.id)), Some(unverified.clone()));
+    for now_us in [START_US + 8, START_US + 9] {
+        assert!(ok!(store.verify_email(unverified.id, address(&unverified).to_owned(), now_us)));
+    }
+    let verified = User { email_verified_us: Some(START_US + 8), ..unverified };
+    assert_eq!(ok!(store.user_by_id(verified.id)), Some(verified), "the first time stays");
+    assert_eq!(ok!(store.user_by_id(other.id)), Some(other), "nobody else's changed");
+}
+
+async fn racing_emails(store: &dyn AccountStore) {
+    let mut users = Vec::new();
+    for _ in 0..8 {
+        users.push(with_user(store).await);
+    }
+    let email: Arc<str> = address(&new_user()).into();
+    let changes = users.iter().map(|user| {
+        let email = email.to_string();
+        async move {
+            match store.set_email(user.id, email, START_US).await {
+                Ok(changed) => changed,
+                Err(StoreError::Conflict(_)) => false,
+                Err(error) => panic!("a race is a conflict, not {error}"),
+            }
+        }
+    });
+    assert_eq!(winners(changes).await, 1, "one of those who want an address gets it");
 }
 
 async fn sessions(store: &dyn AccountStore) {

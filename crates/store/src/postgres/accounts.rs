@@ -33,6 +33,28 @@ impl AccountStore for PostgresStore {
         )
     }
 
+    fn set_email(
+        &self,
+        id: UserId,
+        email: String,
+        verified_us: i64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            attempt!(self, Mode::Write, |c| users::set_email(c, id, &email, verified_us).await)
+        })
+    }
+
+    fn verify_email(
+        &self,
+        id: UserId,
+        email: String,
+        now_us: i64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(
+            async move { attempt!(self, Mode::Single, |c| users::verify_email(c, id, &email, now_us).await) },
+        )
+    }
+
     fn delete_user(&self, id: UserId) -> BoxFuture<'_, Result<bool, StoreError>> {
         let (tombstone, now_us) = (random_id(&*self.inner.random), self.inner.clock.now_us());
         Box::pin(async move {

@@ -54,7 +54,7 @@ async fn upgrade(connection: &Connection, id: UserId, upgrade: &Upgrade) -> Resu
 }
 
 /// An address that somebody else has, or whom this statement has waited for has just taken.
-fn taken(error: PgError) -> PgError {
+pub(super) fn taken(error: PgError) -> PgError {
     match &error {
         PgError::Driver(driver) if driver.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
             StoreError::Conflict("user").into()

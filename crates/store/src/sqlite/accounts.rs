@@ -55,6 +55,22 @@ fn set_password_hash(connection: &Connection, id: UserId, hash: &str) -> Result<
     execute(connection, sql, params![id.0, hash]).map(|changed| changed > 0)
 }
 
+/// Gives a user a verified address. One that somebody else has is [`StoreError::Conflict`].
+fn set_email(connection: &Connection, id: UserId, email: &str, verified_us: i64) -> Result<bool, StoreError> {
+    let sql = "UPDATE OR IGNORE users SET email = ?2, email_verified_us = ?3 WHERE id = ?1";
+    if execute(connection, sql, params![id.0, email, verified_us])? > 0 {
+        return Ok(true);
+    }
+    if user_by_id(connection, id)?.is_some() { Err(StoreError::Conflict("user")) } else { Ok(false) }
+}
+
+/// Notes that a user's address is verified.
+fn verify_email(connection: &Connection, id: UserId, email: &str, now_us: i64) -> Result<bool, StoreError> {
+    let sql =
+        "UPDATE users SET email_verified_us = ifnull(email_verified_us, ?3) WHERE id = ?1 AND email = ?2";
+    execute(connection, sql, params![id.0, email, now_us]).map(|changed| changed > 0)
+}
+
 /// Removes a user, their sessions, memberships and spaces; for `tombstone` see [`users::forget`]. Does not rely on
 /// `foreign_keys`, which each connection may set or not.
 pub(super) fn delete_user(
@@ -346,6 +362,24 @@ impl AccountStore for SqliteStore {
 
     fn set_password_hash(&self, id: UserId, hash: String) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(self.write(move |transaction| set_password_hash(transaction, id, &hash)))
+    }
+
+    fn set_email(
+        &self,
+        id: UserId,
+        email: String,
+        verified_us: i64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.write(move |transaction| set_email(transaction, id, &email, verified_us)))
+    }
+
+    fn verify_email(
+        &self,
+        id: UserId,
+        email: String,
+        now_us: i64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.write(move |transaction| verify_email(transaction, id, &email, now_us)))
     }
 
     fn delete_user(&self, id: UserId) -> BoxFuture<'_, Result<bool, StoreError>> {

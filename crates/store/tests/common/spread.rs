@@ -49,6 +49,8 @@ impl AccountStore for Spread {
         fn user_by_email(email: &str) -> BoxFuture<'_, Result<Option<User>, StoreError>>;
         fn user_by_id(id: UserId) -> BoxFuture<'_, Result<Option<User>, StoreError>>;
         fn set_password_hash(id: UserId, hash: String) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn set_email(id: UserId, email: String, verified_us: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn verify_email(id: UserId, email: String, now_us: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
         fn delete_user(id: UserId) -> BoxFuture<'_, Result<bool, StoreError>>;
         fn create_session(session: Session) -> BoxFuture<'_, Result<bool, StoreError>>;
         fn replace_session(dead: SessionId, session: Session) -> BoxFuture<'_, Result<bool, StoreError>>;

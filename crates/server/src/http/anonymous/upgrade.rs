@@ -17,7 +17,7 @@ use crate::http::signup::NewAccount;
 use crate::http::state::AppState;
 use crate::limits::Class;
 
-problems!(Problems, [TOKEN, BODY], 422 "bad_email", 422 "weak_password", 422 "common_password", 422 "bad_name", 409 "email_taken", 409 "not_anonymous", 401 "invalid_credentials", 429 "rate_limited");
+problems!(Problems, [TOKEN, BODY], 422 "bad_email", 422 "weak_password", 422 "common_password", 422 "bad_name", 409 "email_taken", 409 "not_anonymous", 401 "invalid_credentials", 403 "email_unverified", 429 "rate_limited");
 
 /// Makes an anonymous account one that its owner can sign in to.
 #[utoipa::path(

@@ -1,7 +1,8 @@
 //! `POST /invites/{invite}/accept`: becomes a member by an invite for the e-mail address of one's account. For a member it
 //! changes nothing and uses nothing up.
 //!
-//! Refusals: `invite_not_found` (404): unknown, another's, expired, revoked or used up; `too_many_members` (409).
+//! Refusals: `email_unverified` (403) where the server sends mail and the address is not known to be one's own;
+//! `invite_not_found` (404): unknown, another's, expired, revoked or used up; `too_many_members` (409).
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,7 +16,7 @@ use crate::http::problem::Problem;
 use crate::http::spaces::SpaceView;
 use crate::http::state::AppState;
 
-problems!(Problems, [TOKEN], 404 "invite_not_found", 409 "too_many_members");
+problems!(Problems, [TOKEN], 403 "email_unverified", 404 "invite_not_found", 409 "too_many_members");
 
 /// Accepts an invite.
 #[utoipa::path(
@@ -31,6 +32,7 @@ pub(in crate::http) async fn accept_invite(
     Caller(user): Caller,
     OfInvite(invite): OfInvite,
 ) -> Result<Response, Problem> {
+    state.auth.require_verified_email(user).await?;
     let entry = state.spaces.accept_invite(user, invite).await?;
     Ok(answer::private(StatusCode::OK, &SpaceView::from(entry)))
 }

@@ -15,7 +15,7 @@ use crate::http::page::{PageOf, PageQuery};
 use crate::http::problem::Problem;
 use crate::http::state::AppState;
 
-problems!(Problems, [TOKEN, PAGE]);
+problems!(Problems, [TOKEN, PAGE], 403 "email_unverified");
 
 /// Lists one's invites.
 #[utoipa::path(
@@ -31,6 +31,7 @@ pub(in crate::http) async fn list_own_invites(
     Caller(user): Caller,
     page: PageOf<InviteId>,
 ) -> Result<Response, Problem> {
+    state.auth.require_verified_email(user).await?;
     let page = state.spaces.invites_for(user, page.after, page.limit).await?;
     Ok(answer::private(StatusCode::OK, &InvitePage::from(page)))
 }

@@ -5,6 +5,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::StoreError;
 use crate::accounts::{User, UserId};
+use crate::postgres::anonymous;
 use crate::postgres::error::PgError;
 use crate::postgres::transaction::{Connection, execute, query_opt};
 use crate::postgres::values::{id, uuid};
@@ -47,6 +48,34 @@ pub(super) async fn set_password_hash(
 ) -> Result<bool, PgError> {
     let sql = "UPDATE users SET password_hash = $2 WHERE id = $1";
     Ok(execute(connection, sql, &[&uuid(id.0), &hash]).await? > 0)
+}
+
+/// Gives a user a verified address. One that somebody else has is [`StoreError::Conflict`]: whoever is just taking it is waited
+/// for by the second statement, which finds out by the index.
+pub(super) async fn set_email(
+    connection: &Connection,
+    id: UserId,
+    email: &str,
+    verified_us: i64,
+) -> Result<bool, PgError> {
+    if by_email(connection, email).await?.is_some_and(|other| other.id != id) {
+        return Err(StoreError::Conflict("user").into());
+    }
+    let sql = "UPDATE users SET email = $2, email_verified_us = $3 WHERE id = $1";
+    let changed = execute(connection, sql, &[&uuid(id.0), &email, &verified_us]).await;
+    Ok(changed.map_err(anonymous::taken)? > 0)
+}
+
+/// Notes that a user's address is verified.
+pub(super) async fn verify_email(
+    connection: &Connection,
+    id: UserId,
+    email: &str,
+    now_us: i64,
+) -> Result<bool, PgError> {
+    let sql =
+        "UPDATE users SET email_verified_us = coalesce(email_verified_us, $3) WHERE id = $1 AND email = $2";
+    Ok(execute(connection, sql, &[&uuid(id.0), &email, &now_us]).await? > 0)
 }
 
 fn read(row: &Row) -> Result<User, PgError> {
