@@ -98,7 +98,7 @@ async fn log_in_and_go(store: &SqliteStore) {
         id: [n; 16],
         kind: "sign_in".into(),
         code: (n == 2).then(|| "busy".into()),
-        actor: (n == 1).then(|| user(4)),
+        actor: (n == 1).then(|| user(5)),
         subject: None,
         space: None,
         session: Some(SessionId([5; 16])),
@@ -107,7 +107,7 @@ async fn log_in_and_go(store: &SqliteStore) {
         detail: Some("{}".into()),
     };
     let leaver = User {
-        id: user(4),
+        id: user(5),
         email: None,
         email_verified_us: None,
         full_name: None,
@@ -116,7 +116,7 @@ async fn log_in_and_go(store: &SqliteStore) {
     };
     store.create_user(leaver).await.expect("a user");
     store.append_events(vec![event(2), event(1)]).await.expect("events");
-    assert!(store.delete_user(user(4)).await.expect("a user who goes"));
+    assert!(store.delete_user(user(5)).await.expect("a user who goes"));
 }
 
 /// People, spaces and rows of every kind. Answers the spaces, the first of which is larger than a page of a copy.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lattice_auth::mailer::{Letter, Mailer};
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -49,9 +49,18 @@ pub struct Post {
 }
 
 enum Way {
-    Smtp { transport: AsyncSmtpTransport<Tokio1Executor>, from: lettre::message::Mailbox },
+    Smtp(Box<Sender>),
     Log,
 }
+
+/// Speaks to a mail server.
+struct Sender {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: lettre::message::Mailbox,
+}
+
+/// The queue, and the task for it.
+pub type Opened = (Arc<Mail>, Arc<Post>);
 
 impl Mailer for Mail {
     fn is_on(&self) -> bool {
@@ -70,11 +79,12 @@ impl Mail {
     ///
     /// # Errors
     /// When the settings cannot be used.
-    pub fn new(settings: &MailSettings) -> Result<Option<(Arc<Self>, Arc<Post>)>, MailError> {
+    pub fn new(settings: &MailSettings) -> Result<Option<Opened>, MailError> {
         let Some(links) = settings.links().filter(|_| settings.is_on()) else { return Ok(None) };
         let way = match (&settings.smtp_url, &settings.mail_from) {
             (Some(url), Some(from)) => {
-                Way::Smtp { transport: transport(&Smtp::read(url).map_err(MailError)?)?, from: from.clone() }
+                let transport = transport(&Smtp::read(url).map_err(MailError)?)?;
+                Way::Smtp(Box::new(Sender { transport, from: from.clone() }))
             }
             _ => {
                 tracing::warn!(
@@ -148,18 +158,18 @@ impl Post {
 
     /// Sends a letter. Neither its address nor its link is ever logged, but where that is the way.
     async fn deliver(&self, letter: &Letter, stop: &CancellationToken) {
-        let Way::Smtp { transport, from } = &self.way else {
+        let Way::Smtp(sender) = &self.way else {
             let text = letter::plain(letter, &self.app, &self.links);
             tracing::warn!("letter to {}: {text}", letter.to);
             return;
         };
-        let message = match letter::message(letter, from, &self.app, &self.links) {
+        let message = match letter::message(letter, &sender.from, &self.app, &self.links) {
             Ok(message) => message,
             Err(error) => return tracing::warn!(%error, "a letter could not be written"),
         };
         let mut pause = FIRST_PAUSE;
         for tried in 1..=MAX_TRIES {
-            let Err(error) = self.attempt(transport, &message).await else { return };
+            let Err(error) = sender.transport.send(message.clone()).await else { return };
             if error.is_permanent() || tried == MAX_TRIES {
                 return tracing::warn!(error = kind(&error), tried, "a letter could not be sent");
             }
@@ -169,14 +179,6 @@ impl Post {
                 () = stop.cancelled() => return tracing::warn!("a letter could not be sent before the end"),
             }
         }
-    }
-
-    async fn attempt(
-        &self,
-        transport: &AsyncSmtpTransport<Tokio1Executor>,
-        message: &Message,
-    ) -> Result<(), lettre::transport::smtp::Error> {
-        transport.send(message.clone()).await.map(|_| ())
     }
 }
 

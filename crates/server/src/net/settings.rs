@@ -148,7 +148,8 @@ mod tests {
             assert_eq!(good.problem(), None);
         }
         let problem = |change: &dyn Fn(&mut TlsSettings)| settings(change).problem().unwrap_or_default();
-        let cases: [(&str, &dyn Fn(&mut TlsSettings)); 9] = [
+        type Change<'a> = &'a dyn Fn(&mut TlsSettings);
+        let cases: [(&str, Change<'_>); 9] = [
             ("TLS_KEY is not", &|s: &mut TlsSettings| s.tls_cert = Some("x".into())),
             ("TLS_CERT is not", &|s| s.tls_key = Some("x".into())),
             ("both set", &|s| {
