@@ -128,7 +128,7 @@ impl From<AuthError> for Problem {
             AuthError::AnonymousOff => StatusCode::FORBIDDEN,
             AuthError::SessionNotFound => StatusCode::NOT_FOUND,
             AuthError::EmailUnverified => StatusCode::FORBIDDEN,
-            AuthError::MailUnavailable => StatusCode::NOT_IMPLEMENTED,
+            AuthError::MailUnavailable => StatusCode::FORBIDDEN,
             AuthError::InvalidCredentials
             | AuthError::TokenExpired
             | AuthError::TokenInvalid

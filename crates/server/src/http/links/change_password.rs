@@ -98,11 +98,11 @@ mod tests {
         let bench = Bench::new();
         let ann = bench.person("ann").await;
         let token = Some(ann.token.as_str());
-        bench.post("/auth/email/verify/send", token, &json!({})).await.is_problem(501, "mail_unavailable");
+        bench.post("/auth/email/verify/send", token, &json!({})).await.is_problem(403, "mail_unavailable");
         let body = json!({"email": "nobody@example.com"});
-        bench.post("/auth/password/reset/send", None, &body).await.is_problem(501, "mail_unavailable");
+        bench.post("/auth/password/reset/send", None, &body).await.is_problem(403, "mail_unavailable");
         let body = json!({"email": "new@example.com", "password": "correct horse"});
-        bench.post("/auth/email", token, &body).await.is_problem(501, "mail_unavailable");
+        bench.post("/auth/email", token, &body).await.is_problem(403, "mail_unavailable");
         for path in ["/auth/email/verify", "/auth/password/reset", "/auth/email/change"] {
             let body = json!({"token": "llt_x", "password": "battery staple"});
             bench.post(path, None, &body).await.is_problem(422, "link_invalid");

@@ -1,7 +1,7 @@
 //! `POST /auth/email {password, email}`: sends a link to another e-mail address, by which it becomes that of one's account, 202.
 //! Whether somebody else has it is not said.
 //!
-//! Refusals: `wrong_password` (403), `bad_email` (422), `mail_unavailable` (501), `rate_limited` (429).
+//! Refusals: `wrong_password` (403), `bad_email` (422), `mail_unavailable` (403), `rate_limited` (429).
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -27,7 +27,7 @@ pub(in crate::http) struct NewEmail {
     email: String,
 }
 
-problems!(Problems, [TOKEN, BODY], 403 "wrong_password", 422 "bad_email", 501 "mail_unavailable", 429 "rate_limited", 503 "busy");
+problems!(Problems, [TOKEN, BODY], 403 "wrong_password", 422 "bad_email", 403 "mail_unavailable", 429 "rate_limited", 503 "busy");
 
 /// Asks for another e-mail address.
 #[utoipa::path(

@@ -1,7 +1,7 @@
 //! `POST /auth/password/reset/send {email}`: sends a link for a new password if there is such an account, 202 whether or not there
 //! is. What is done for it is done after the answer, so that neither the answer nor its time tells.
 //!
-//! Refusals: `mail_unavailable` (501), `rate_limited` (429).
+//! Refusals: `mail_unavailable` (403), `rate_limited` (429).
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -22,7 +22,7 @@ pub(in crate::http) struct ForgottenBy {
     email: String,
 }
 
-problems!(Problems, [BODY], 501 "mail_unavailable", 429 "rate_limited");
+problems!(Problems, [BODY], 403 "mail_unavailable", 429 "rate_limited");
 
 /// Sends a link for a new password.
 #[utoipa::path(

@@ -1,6 +1,6 @@
 //! `POST /auth/email/verify/send`: sends the link once more by which one's e-mail address is verified, 202.
 //!
-//! Refusals: `mail_unavailable` (501), `rate_limited` (429).
+//! Refusals: `mail_unavailable` (403), `rate_limited` (429).
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,7 +12,7 @@ use crate::http::problem::Problem;
 use crate::http::state::AppState;
 use crate::limits::Class;
 
-problems!(Problems, [TOKEN], 501 "mail_unavailable", 429 "rate_limited");
+problems!(Problems, [TOKEN], 403 "mail_unavailable", 429 "rate_limited");
 
 /// Sends the link that verifies one's address.
 #[utoipa::path(
