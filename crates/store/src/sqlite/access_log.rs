@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::SqliteStore;
-use super::accounts::{Columns, execute};
+use super::columns::{Columns, execute};
 use crate::access_log::{AccessEvent, AccessLog, EventCursor, EventQuery};
 use crate::accounts::{SessionId, UserId};
 use crate::directory::Page;
@@ -19,7 +19,7 @@ const APPEND: &str = "INSERT INTO access_log (at_us, id, kind, code, actor, subj
 const DELETE: &str = "DELETE FROM access_log WHERE (at_us, id) IN (
          SELECT at_us, id FROM access_log WHERE at_us < ?1 ORDER BY at_us, id LIMIT ?2)";
 
-fn append(connection: &Connection, events: &[AccessEvent]) -> Result<(), StoreError> {
+pub(super) fn append(connection: &Connection, events: &[AccessEvent]) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(APPEND)?;
     for event in events {
         statement.execute(params![

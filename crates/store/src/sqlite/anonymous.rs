@@ -3,7 +3,8 @@
 use rusqlite::{Connection, Row, params};
 
 use super::SqliteStore;
-use super::accounts::{Columns, create_user, execute, one};
+use super::accounts::create_user;
+use super::columns::{Columns, execute, one};
 use crate::accounts::{User, UserId};
 use crate::anonymous::{Abandoned, AnonymousAccounts, Upgrade};
 use crate::{BoxFuture, StoreError};

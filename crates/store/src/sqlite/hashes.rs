@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::SqliteStore;
-use super::accounts::{execute, one};
+use super::columns::{execute, one};
 use crate::accounts::UserId;
 use crate::hashes::PasswordHashes;
 use crate::{BoxFuture, StoreError};

@@ -6,6 +6,7 @@ mod anonymous;
 mod audit;
 mod beside;
 mod block;
+mod columns;
 mod copy;
 pub mod directory;
 mod group;

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, params};
 
 use super::SqliteStore;
-use super::accounts::{Columns, execute, one};
+use super::columns::{Columns, execute, one};
 use crate::accounts::{TokenHash, UserId};
 use crate::one_time::{OneTimeToken, OneTimeTokens};
 use crate::{BoxFuture, StoreError};

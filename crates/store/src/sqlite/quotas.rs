@@ -11,7 +11,8 @@ use super::block::Block;
 use super::open::{self, OpenError};
 use super::recent::{RecentLimits, View};
 use super::spaces::{self, corrupt};
-use super::{SqliteStore, log};
+use super::{SqliteStore, access_log, log};
+use crate::access_log::AccessEvent;
 use crate::accounts::UserId;
 use crate::quotas::{Account, Limit, Limits, LimitsChange, Quota, QuotaStore, Quotas, Subject, Usage};
 use crate::time::Random;
@@ -305,6 +306,14 @@ impl QuotaFile {
         let changed = change(&transaction, subject, wanted)?;
         transaction.commit()?;
         Ok(changed)
+    }
+
+    /// Notes in the access log what was done.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn note(&mut self, event: AccessEvent) -> Result<(), StoreError> {
+        access_log::append(&self.0, &[event])
     }
 
     /// See [`QuotaStore::quota_account`]. Reads what is not settled yet from the log.

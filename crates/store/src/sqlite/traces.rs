@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::accounts::execute;
+use super::columns::execute;
 use crate::StoreError;
 use crate::accounts::UserId;
 use crate::stored::TRACE_GRACE_US;
