@@ -1,14 +1,21 @@
 //! The pages of links: no script, no style, nothing from elsewhere.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use lattice_auth::{AuthError, AuthService};
+use lattice_store::accounts::UserId;
 use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::http::json::Json;
 use crate::http::problem::Problem;
+use crate::http::state::AppState;
+use crate::limits::Class;
 use crate::mail::escape;
 
 /// A page may show itself and send its form here.
@@ -40,8 +47,8 @@ pub(in crate::http) struct Link {
 
 /// A link that was sent by an app as JSON, or by a page of ours as a form.
 pub(in crate::http) struct Sent {
-    pub(super) link: Link,
-    pub(super) from_page: bool,
+    link: Link,
+    from_page: bool,
 }
 
 impl<S: Send + Sync> FromRequest<S> for Sent {
@@ -92,11 +99,25 @@ pub(super) fn ask(token: &str, title: &str, button: &str, asks_password: bool) -
     )
 }
 
-/// What became of a link: nothing to say to an app, a page for a browser.
-pub(super) fn done(result: Result<(), Problem>, from_page: bool, said: &str) -> Response {
-    match (result, from_page) {
+/// Takes a link by `act`, which answers whose account it was for, and says what became of it: nothing to an app, a page to a
+/// browser.
+pub(super) async fn take<F: Future<Output = Result<UserId, AuthError>>>(
+    state: AppState,
+    address: Option<IpAddr>,
+    Sent { link, from_page }: Sent,
+    done: &str,
+    act: impl FnOnce(Arc<AuthService>, Link) -> F,
+) -> Response {
+    let taken = async {
+        // Guessing at links is guessing at accounts.
+        state.limits.address(Class::SignInAddress, address).await?;
+        let user = act(Arc::clone(&state.auth), link).await?;
+        state.spaces.hints().user_changed(user);
+        Ok::<(), Problem>(())
+    };
+    match (taken.await, from_page) {
         (Ok(()), false) => StatusCode::NO_CONTENT.into_response(),
-        (Ok(()), true) => html(StatusCode::OK, said, ""),
+        (Ok(()), true) => html(StatusCode::OK, done, ""),
         (Err(problem), false) => problem.into_response(),
         (Err(problem), true) => html(problem.status(), problem.detail(), ""),
     }

@@ -9,9 +9,7 @@ use axum::response::Response;
 use super::page::{self, Link, LinkQuery, Sent};
 use crate::http::client::FromAddress;
 use crate::http::openapi::problems;
-use crate::http::problem::Problem;
 use crate::http::state::AppState;
-use crate::limits::Class;
 
 problems!(Problems, [BODY], 422 "link_invalid", 422 "weak_password", 422 "common_password", 429 "rate_limited", 503 "busy");
 
@@ -42,13 +40,12 @@ pub(in crate::http) async fn take(
     FromAddress(address): FromAddress,
     sent: Sent,
 ) -> Response {
-    let Sent { link, from_page } = sent;
-    let result = async {
-        state.limits.address(Class::SignInAddress, address).await?;
-        let password = link.password.unwrap_or_default();
-        let user = state.auth.reset_password(&link.token, password).await?;
-        state.spaces.hints().user_changed(user);
-        Ok::<(), Problem>(())
-    };
-    page::done(result.await, from_page, "Your password is changed, and all devices are signed out.")
+    page::take(
+        state,
+        address,
+        sent,
+        "Your password is changed, and all devices are signed out.",
+        |auth, link| async move { auth.reset_password(&link.token, link.password.unwrap_or_default()).await },
+    )
+    .await
 }

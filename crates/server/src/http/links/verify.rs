@@ -8,9 +8,7 @@ use axum::response::Response;
 use super::page::{self, Link, LinkQuery, Sent};
 use crate::http::client::FromAddress;
 use crate::http::openapi::problems;
-use crate::http::problem::Problem;
 use crate::http::state::AppState;
-use crate::limits::Class;
 
 problems!(Problems, [BODY], 422 "link_invalid", 429 "rate_limited", 503 "busy");
 
@@ -41,12 +39,8 @@ pub(in crate::http) async fn take(
     FromAddress(address): FromAddress,
     sent: Sent,
 ) -> Response {
-    let Sent { link, from_page } = sent;
-    let result = async {
-        state.limits.address(Class::SignInAddress, address).await?;
-        let user = state.auth.verify_email(&link.token).await?;
-        state.spaces.hints().user_changed(user);
-        Ok::<(), Problem>(())
-    };
-    page::done(result.await, from_page, "Your e-mail address is verified.")
+    page::take(state, address, sent, "Your e-mail address is verified.", |auth, link| async move {
+        auth.verify_email(&link.token).await
+    })
+    .await
 }
