@@ -142,23 +142,46 @@ impl From<StoreError> for Refusal {
 pub(super) struct Uploads(VecDeque<InFlight>);
 
 struct InFlight {
-    answer: UploadAnswer,
+    answer: Answer,
     _underway: Piece,
     /// Its part of the memory for uploads.
     bytes: OwnedSemaphorePermit,
 }
 
+/// What became of an upload.
+enum Answer {
+    /// It is not known yet.
+    Awaited(UploadAnswer),
+    /// It was waited for, and nobody has asked for it since.
+    Known(Result<Vec<Outcome>, StoreError>),
+}
+
 impl Uploads {
+    /// Waits until all are answered, and keeps the answers for [`Uploads::poll`].
+    async fn settle(&mut self) {
+        for upload in &mut self.0 {
+            if let Answer::Awaited(answer) = &mut upload.answer {
+                upload.answer = Answer::Known(answer.await.unwrap_or(Err(StoreError::Closed)));
+            }
+        }
+    }
+
     /// The answer to the oldest upload; pending for ever when there is none. Its part of the memory is given back.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Outcome>, StoreError>> {
         let Some(upload) = self.0.front_mut() else { return Poll::Pending };
-        let answer = std::task::ready!(Pin::new(&mut upload.answer).poll(cx));
-        self.0.pop_front();
+        if let Answer::Awaited(answer) = &mut upload.answer {
+            let answer = std::task::ready!(Pin::new(answer).poll(cx));
+            upload.answer = Answer::Known(answer.unwrap_or(Err(StoreError::Closed)));
+        }
+        let answer = match self.0.pop_front().map(|upload| upload.answer) {
+            Some(Answer::Known(answer)) => answer,
+            _ => return Poll::Pending,
+        };
         // A burst is over: an idle socket owns no queue.
         if self.0.is_empty() && self.0.capacity() > MAX_UPLOADS_IN_FLIGHT {
             self.0 = VecDeque::new();
         }
-        Poll::Ready(answer.unwrap_or(Err(StoreError::Closed)))
+        Poll::Ready(answer)
     }
 
     fn has_room(&self) -> bool {
@@ -250,6 +273,11 @@ impl Seat {
         let access = access.ok_or(Refusal::NotFound)?;
         admit(access.schema, self.schema_version)?;
         let view = view_of(&access, self.user, self.filter.clone());
+        // Whoever sees everything is not answered with current values. What was uploaded so must be stored before another view
+        // is read, or it would be neither answered nor taken back where that does not show it.
+        if view.id() != self.stream.view().id() {
+            self.uploads.settle().await;
+        }
         // Also one that is still the same: whatever has changed has ended it.
         remember(state, &access, self.user, &view).await?;
         if !self.stream.change_view(self.user.0, view, nonce(state)) {
@@ -287,6 +315,7 @@ impl Seat {
         };
         let underway = state.uploads.begin();
         let answer = state.store.upload(upload).await?;
+        let answer = Answer::Awaited(answer);
         self.uploads.0.push_back(InFlight { answer, _underway: underway, bytes: permit });
         Ok(())
     }
