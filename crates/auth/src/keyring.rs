@@ -63,6 +63,8 @@ struct Look {
     digest: Option<[u8; 32]>,
     /// When an unknown key was last looked for, in microseconds since 1970.
     searched_us: Option<i64>,
+    /// They have changed since [`KeyRing::pick_up`] said so last.
+    changed: bool,
 }
 
 impl fmt::Debug for KeyRing {
@@ -85,7 +87,7 @@ impl KeyRing {
     /// When they cannot be read or understood.
     pub async fn open(store: Arc<dyn KeyStore>) -> Result<Self, KeyError> {
         let held = store.read().await?;
-        let look = Look { digest: Some(Sha256::digest(&held).into()), searched_us: None };
+        let look = Look { digest: Some(Sha256::digest(&held).into()), ..Look::default() };
         let keys = RwLock::new(Arc::new(Keys::from_stored(&held)?));
         Ok(Self { keys, store: Some(store), look: Mutex::new(look) })
     }
@@ -96,13 +98,15 @@ impl KeyRing {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads what is stored, and says whether it has changed. To be called every
+    /// Reads what is stored, and says whether it has changed since this was called last. To be called every
     /// [`KEY_PICKUP_INTERVAL_S`](crate::KEY_PICKUP_INTERVAL_S).
     ///
     /// # Errors
     /// When it cannot be read or understood: the keys in use stay.
     pub async fn pick_up(&self) -> Result<bool, KeyError> {
-        self.read_again(&mut *self.look.lock().await).await
+        let mut look = self.look.lock().await;
+        self.read_again(&mut look).await?;
+        Ok(std::mem::take(&mut look.changed))
     }
 
     /// Verifies an access token. One of a key that is not known is a reason to look for that key at once: another instance
@@ -143,7 +147,7 @@ impl KeyRing {
         let keys = Keys::from_stored(&held)?;
         tracing::info!(keys = keys.len(), "the keys that sign tokens have changed");
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-        look.digest = digest;
+        (look.digest, look.changed) = (digest, true);
         Ok(true)
     }
 }

@@ -161,7 +161,8 @@ impl Server {
         }
         let readiness = Arc::new(readiness);
 
-        let mut limits = Limits::new(&config.limits, ServerSecret::from_root(&backend.mint_key.0));
+        let mut limits = Limits::new(&config.limits, ServerSecret::from_root(&backend.mint_key.0))
+            .with_audit(Arc::clone(&recorder) as _);
         if let Some((client, deployment)) = backend.shared_counters(config).await? {
             limits = limits.shared(client, &deployment);
         }
@@ -239,7 +240,7 @@ impl Server {
         if let Some(post) = post {
             tracker.spawn(post.run(stop.clone()));
         }
-        tracker.spawn(upkeep::pick_up_keys(Arc::clone(auth.keyring()), stop.clone()));
+        tracker.spawn(upkeep::pick_up_keys(Arc::clone(&auth), stop.clone()));
         tracker.spawn(upkeep::forget_events(Arc::clone(&auth), config.access_log_days, stop.clone()));
         tracker.spawn(upkeep::sweep(Arc::clone(&auth), stop.clone()));
         if config.anonymous_retention_days > 0 {

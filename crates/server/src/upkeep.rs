@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_auth::{AuthService, KEY_PICKUP_INTERVAL_S, KeyRing};
+use lattice_auth::audit::{Event, Kind};
+use lattice_auth::{AuthService, KEY_PICKUP_INTERVAL_S};
 use tokio_util::sync::CancellationToken;
 
 use crate::spaces::Spaces;
@@ -17,7 +18,8 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 const KEY_PICKUP_INTERVAL: Duration = Duration::from_secs(KEY_PICKUP_INTERVAL_S as u64);
 
 /// Takes keys into use that somebody has added, until `stop` is cancelled.
-pub(crate) async fn pick_up_keys(keys: Arc<KeyRing>, stop: CancellationToken) {
+pub(crate) async fn pick_up_keys(auth: Arc<AuthService>, stop: CancellationToken) {
+    let keys = auth.keyring();
     let mut due = tokio::time::interval(KEY_PICKUP_INTERVAL);
     let mut failing = false;
     loop {
@@ -30,7 +32,12 @@ pub(crate) async fn pick_up_keys(keys: Arc<KeyRing>, stop: CancellationToken) {
             looked = keys.pick_up() => looked,
         };
         match looked {
-            Ok(_) => failing = false,
+            Ok(changed) => {
+                failing = false;
+                if changed {
+                    auth.audit().record(Event::new(Kind::KeysRotated));
+                }
+            }
             // Said once: the next looks will find the same.
             Err(error) if !failing => {
                 failing = true;

@@ -108,7 +108,7 @@ kinds! {
     AccountExported = "account_exported",
     /// An account was deleted.
     AccountDeleted = "account_deleted",
-    /// The keys that sign tokens were replaced.
+    /// The keys that sign tokens have changed; noted by each instance that has taken them up.
     KeysRotated = "keys_rotated",
     /// A quota was set.
     QuotaSet = "quota_set",

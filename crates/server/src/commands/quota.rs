@@ -4,12 +4,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use lattice_auth::audit::{Event, Kind};
 use lattice_engine::SpaceId;
-use lattice_store::accounts::UserId;
+use lattice_store::StoreError;
+use lattice_store::access_log::{AccessEvent, AccessLog};
+use lattice_store::accounts::{AccountStore, UserId};
 use lattice_store::postgres::{PostgresOptions, PostgresStore};
 use lattice_store::quotas::{Account, Limit, LimitsChange, QuotaStore, Subject};
-use lattice_store::sqlite::QuotaFile;
-use lattice_store::time::{SystemClock, SystemRandom};
+use lattice_store::sqlite::{QuotaFile, find_user};
+use lattice_store::time::{Clock, SystemClock, SystemRandom, random_id};
 
 use super::migrate::NoSink;
 use super::say;
@@ -108,8 +111,18 @@ pub(super) async fn run(config: &Config, command: &QuotaCommand) -> Result<(), S
                 return Err(format!("there is no database at {}", path.display()));
             }
             let mut file = QuotaFile::open(&path, &SystemRandom).map_err(|error| error.to_string())?;
-            let changed = change.map(|change| file.change_limits(&subject, change)).transpose();
-            changed.and_then(|_| file.quota_account(&subject)).map_err(|error| error.to_string())?
+            let user = match &subject {
+                Subject::Email(email) => find_user(&path, email).map_err(|error| error.to_string())?,
+                _ => None,
+            };
+            let done = match change {
+                Some(change) => file.change_limits(&subject, change).and_then(|changed| match changed {
+                    Some(_) => file.note(event(&subject, user)),
+                    None => Ok(()),
+                }),
+                None => Ok(()),
+            };
+            done.and_then(|()| file.quota_account(&subject)).map_err(|error| error.to_string())?
         }
         Database::Postgres(url) => {
             let options = PostgresOptions {
@@ -136,10 +149,28 @@ async fn on_postgres(
     subject: Subject,
     change: Option<LimitsChange>,
 ) -> Result<Option<Account>, String> {
-    if let Some(change) = change {
-        store.change_limits(subject.clone(), change).await.map_err(|error| error.to_string())?;
+    let failed = |error: StoreError| error.to_string();
+    if let Some(change) = change
+        && store.change_limits(subject.clone(), change).await.map_err(failed)?.is_some()
+    {
+        let user = match &subject {
+            Subject::Email(email) => store.user_by_email(email).await.map_err(failed)?.map(|user| user.id),
+            _ => None,
+        };
+        store.append_events(vec![event(&subject, user)]).await.map_err(failed)?;
     }
     store.quota_account(subject).await.map_err(|error| error.to_string())
+}
+
+/// What the access log is told. `user` is who has the address that was named.
+fn event(subject: &Subject, user: Option<UserId>) -> AccessEvent {
+    let event = Event::new(Kind::QuotaSet);
+    let event = match (subject, user) {
+        (&Subject::User(user), _) | (Subject::Email(_), Some(user)) => event.subject(user),
+        (Subject::Space(space), _) => event.space(*space),
+        (Subject::Email(_), None) => event,
+    };
+    event.into_stored(SystemClock.now_us(), random_id(&SystemRandom))
 }
 
 fn told(Account { limits, usage }: &Account) -> String {

@@ -12,9 +12,11 @@ mod settings;
 pub mod uploads;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_auth::ServerSecret;
+use lattice_auth::audit::{AccessAudit, Event, Kind, NoAudit, REFUSAL_INTERVAL_S};
 use lattice_store::accounts::{SessionId, UserId};
 
 pub use settings::LimitSettings;
@@ -116,6 +118,7 @@ pub struct Limits {
     shared: Option<Shared>,
     secret: ServerSecret,
     uploads: Uploads,
+    audit: Arc<dyn AccessAudit>,
 }
 
 impl Limits {
@@ -129,6 +132,7 @@ impl Limits {
             shared: None,
             secret,
             uploads: Uploads::new(settings.uploads()),
+            audit: Arc::new(NoAudit),
         }
     }
 
@@ -142,7 +146,14 @@ impl Limits {
             session_changes: Rate::OFF,
             session_bytes: Rate::OFF,
         };
-        Self { rates, memory: rates.map(Memory::new), shared: None, secret, uploads: Uploads::new(uploads) }
+        let (uploads, audit) = (Uploads::new(uploads), Arc::new(NoAudit));
+        Self { rates, memory: rates.map(Memory::new), shared: None, secret, uploads, audit }
+    }
+
+    /// With somebody who notes what was tried too often.
+    #[must_use]
+    pub fn with_audit(self, audit: Arc<dyn AccessAudit>) -> Self {
+        Self { audit, ..self }
     }
 
     /// Counted in a Redis that other instances of this deployment use.
@@ -226,7 +237,11 @@ impl Limits {
             Some(shared) => shared.check(class, key, allowance).await.ok(),
             None => None,
         };
-        counted.unwrap_or_else(|| self.memory[at].check(key)).map_err(|after| RateLimited { after })
+        counted.unwrap_or_else(|| self.memory[at].check(key)).map_err(|after| {
+            let event = Event::new(Kind::RateLimited).code(class.name());
+            self.audit.record(event.at_most_every(REFUSAL_INTERVAL_S));
+            RateLimited { after }
+        })
     }
 }
 
