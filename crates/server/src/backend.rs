@@ -1,4 +1,4 @@
-//! Which database the server uses. Backends are named here, in `backend/keys.rs`, in `commands/copy.rs` and in
+//! Which database the server uses. Backends are named here, in `backend/keys.rs`, `bus/postgres.rs`, `commands/copy.rs` and
 //! `commands/quota.rs` only.
 
 mod keys;
