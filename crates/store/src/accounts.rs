@@ -40,6 +40,10 @@ ids! {
     UserId,
     /// The id of a session: 16 random bytes, outside the text of a version-4 UUID.
     SessionId,
+    /// The id of an identity: 16 random bytes, outside the text of a version-4 UUID.
+    IdentityId,
+    /// The id of a passkey: 16 random bytes, outside the text of a version-4 UUID.
+    PasskeyId,
 }
 
 /// The SHA-256 of a secret of at least 256 random bits. Such a hash needs neither salt nor stretching.

@@ -10,13 +10,17 @@ use lattice_engine::{PairKey, PairWrite, PullRequest, Role, Row, Seq, SpaceHead,
 use lattice_protocol::value::{integer, text};
 use lattice_protocol::{Change, Code, EntryId, Field, Incoming, Operation, Refused, RowId, Spelling};
 use lattice_store::access_log::{AccessEvent, AccessLog};
-use lattice_store::accounts::{AccountStore, Session, SessionId, SessionKind, TokenHash, User, UserId};
+use lattice_store::accounts::{
+    AccountStore, IdentityId, PasskeyId, Session, SessionId, SessionKind, TokenHash, User, UserId,
+};
 use lattice_store::anonymous::AnonymousAccounts;
 use lattice_store::conformance::RecordingSink;
 use lattice_store::copy::{
     CopyError, CopySource, CopyTarget, Part, Progress, Record, Secrets, Section, copy,
 };
 use lattice_store::directory::{Accept, Directory, Invitee, NewInvite, NewSpace, Selector, SpaceKind};
+use lattice_store::factors::{Added, Factors, SecondFactors, StoredPasskey, Totp};
+use lattice_store::identities::{Identities, Link, LinkedIdentity};
 use lattice_store::one_time::{OneTimeToken, OneTimeTokens};
 use lattice_store::postgres::{OpenError as PostgresOpenError, PostgresOptions, PostgresStore};
 use lattice_store::quotas::{Limit, Limits, LimitsChange, QuotaStore, Subject};
@@ -89,6 +93,36 @@ async fn send(store: &SqliteStore, space: &Arc<Space>, user: UserId, incoming: V
     let (space, origin) = (Arc::clone(space), Arc::new(origin));
     let upload = Upload { space, origin, incoming, plain: false, echoes: false, bytes: 1 };
     store.upload(upload).await.expect("it is taken").await.expect("an answer").expect("it is stored");
+}
+
+/// An identity, a passkey, codes and recovery codes.
+async fn add_ways_in(store: &SqliteStore, user: UserId) {
+    let identity = LinkedIdentity {
+        id: IdentityId([1; 16]),
+        user,
+        issuer: "https://one.example".into(),
+        subject: "Zoë".into(),
+        email: None,
+        created_us: NOW_US,
+    };
+    assert_eq!(store.link_identity(identity, 9).await, Ok(Link::Made));
+    let secret = vec![7; 20];
+    let totp = Totp { user, secret: secret.clone(), created_us: NOW_US, confirmed_us: None, last_step: 0 };
+    assert!(store.offer_totp(totp).await.expect("an offer"));
+    assert!(store.confirm_totp(user, secret, 5, NOW_US).await.expect("confirmed"));
+    let codes = vec![TokenHash([3; 32]), TokenHash([4; 32])];
+    assert!(store.set_recovery_codes(user, codes).await.expect("codes"));
+    let passkey = StoredPasskey {
+        id: PasskeyId([1; 16]),
+        user,
+        credential_id: vec![9; 32],
+        name: "Zoë's phone".into(),
+        credential: "{}".into(),
+        second_factor: true,
+        created_us: NOW_US,
+        last_used_us: Some(NOW_US),
+    };
+    assert_eq!(store.add_passkey(passkey, 9).await, Ok(Added::Kept));
 }
 
 /// Events, and somebody who is gone.
@@ -164,6 +198,7 @@ async fn fill(store: &SqliteStore) -> Vec<Arc<Space>> {
         created_us: NOW_US,
     };
     store.create_anonymous(anonymous, NOW_US + 5).await.expect("a user");
+    add_ways_in(store, user(2)).await;
     log_in_and_go(store).await;
     let own = store.private_space(user(1).0).await.expect("a space");
     let new =
@@ -303,6 +338,11 @@ async fn there_and_back_again() {
     assert_eq!(viewer.role, Role::Viewer);
     assert_eq!(last.views(&viewer.space, user(2)).await.expect("views").len(), 1);
     assert!(last.session_by_token_hash(TokenHash([6; 32])).await.expect("an answer").is_some());
+    let factors = last.second_factors(user(2)).await.expect("an answer");
+    assert_eq!(factors, SecondFactors { totp: true, passkey: true, recovery_codes: 2 });
+    assert_eq!(last.passkeys(user(2), 9).await, source.passkeys(user(2), 9).await);
+    assert_eq!(last.totp(user(2)).await, source.totp(user(2)).await);
+    assert_eq!(last.identities(user(2), 9).await.map(|found| found.len()), Ok(1));
     assert!(last.is_anonymous(user(4)).await.expect("an answer"));
     last.close().await;
     source.close().await;
@@ -452,6 +492,10 @@ async fn every_table_is_copied() {
         "sessions",
         "one_time_token",
         "anonymous_account",
+        "identity",
+        "totp",
+        "recovery_code",
+        "passkey",
         "access_log",
         "trace_to_erase",
         "space",

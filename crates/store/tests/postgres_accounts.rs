@@ -18,6 +18,8 @@ async fn postgres_passes_the_conformance_suite_of_accounts() {
     conformance::accounts(&store).await;
     conformance::one_time_tokens(&Arc::new(store.clone())).await;
     conformance::anonymous_accounts(&store).await;
+    conformance::identities(&store).await;
+    conformance::factors(&store).await;
     conformance::password_hashes(&store).await;
     conformance::access_log(&store).await;
     store.close().await;
@@ -31,6 +33,8 @@ async fn two_instances_pass_it_together() {
     conformance::accounts(&Spread::over(instances.clone())).await;
     conformance::one_time_tokens(&Arc::new(Spread::over(instances.clone()))).await;
     conformance::anonymous_accounts(&Spread::over(instances.clone())).await;
+    conformance::identities(&Spread::over(instances.clone())).await;
+    conformance::factors(&Spread::over(instances.clone())).await;
     conformance::password_hashes(&Spread::over(instances.clone())).await;
     conformance::access_log(&Spread::over(instances.clone())).await;
     for instance in instances {

@@ -1,8 +1,9 @@
 //! Anonymous accounts.
 
 use super::accounts::winners;
+use super::{address, anybody};
 use crate::StoreError;
-use crate::accounts::{AccountStore, Session, SessionId, SessionKind, TokenHash, User, UserId};
+use crate::accounts::{AccountStore, Session, SessionId, SessionKind, TokenHash, User};
 use crate::anonymous::{Abandoned, AnonymousAccounts, Upgrade};
 use crate::time::{Random, SystemRandom, random_id};
 
@@ -24,21 +25,6 @@ pub async fn anonymous_accounts<S: AnonymousAccounts + AccountStore>(store: &S) 
     upgrades(store).await;
     racing_upgrades(store).await;
     ends(store).await;
-}
-
-fn anybody() -> User {
-    User {
-        id: UserId(random_id(&SystemRandom)),
-        email: None,
-        email_verified_us: None,
-        full_name: None,
-        password_hash: None,
-        created_us: START_US,
-    }
-}
-
-fn address() -> String {
-    format!("{}@example.com", UserId(random_id(&SystemRandom)))
 }
 
 fn upgrade(email: &str) -> Upgrade {

@@ -1,8 +1,8 @@
 //! Password hashes.
 
-use crate::accounts::{AccountStore, User, UserId};
+use super::anybody;
+use crate::accounts::{AccountStore, User};
 use crate::hashes::PasswordHashes;
-use crate::time::{SystemRandom, random_id};
 
 macro_rules! ok {
     ($call:expr) => {
@@ -17,17 +17,6 @@ macro_rules! ok {
 pub async fn password_hashes<S: PasswordHashes + AccountStore>(store: &S) {
     hashes(store).await;
     costs(store).await;
-}
-
-fn anybody() -> User {
-    User {
-        id: UserId(random_id(&SystemRandom)),
-        email: None,
-        email_verified_us: None,
-        full_name: None,
-        password_hash: None,
-        created_us: 1,
-    }
 }
 
 async fn hashes<S: AccountStore + PasswordHashes>(store: &S) {

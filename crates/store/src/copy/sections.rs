@@ -66,6 +66,14 @@ pub const SECTIONS: &[Section] = {
         Section { name: "one_time_token", columns: &[Bytes, Text, Id, Text, Integer, Integer], key: 1 },
         // user, look_us, ended_us
         Section { name: "anonymous_account", columns: &[Id, Integer, Integer], key: 1 },
+        // id, user, issuer, subject, email, created_us
+        Section { name: "identity", columns: &[Id, Id, Text, Text, Text, Integer], key: 1 },
+        // user, secret, created_us, confirmed_us, last_step
+        Section { name: "totp", columns: &[Id, Bytes, Integer, Integer, Integer], key: 1 },
+        // user, hash
+        Section { name: "recovery_code", columns: &[Id, Bytes], key: 2 },
+        // id, user, credential_id, name, credential, second_factor, created_us, last_used_us
+        Section { name: "passkey", columns: &[Id, Id, Bytes, Text, Text, Flag, Integer, Integer], key: 1 },
         // at_us, id, kind, code, actor, subject, space, session, address, user_agent, detail
         Section {
             name: "access_log",

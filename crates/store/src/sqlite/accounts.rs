@@ -14,9 +14,9 @@ use sessions::{
     revoke_all_sessions, revoke_other_sessions, revoke_session, rotate_refresh, session_by_id,
     session_by_token_hash, touch_session,
 };
-use users::{set_email, set_password_hash, user_by_id, verify_email};
+use users::{set_email, set_password_hash, verify_email};
 
-pub(super) use users::{create_user, delete_user, user_by_email};
+pub(super) use users::{create_user, delete_user, user_by_email, user_by_id};
 
 impl AccountStore for SqliteStore {
     fn create_user(&self, user: User) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -151,6 +151,8 @@ mod tests {
         crate::conformance::accounts(&store).await;
         crate::conformance::one_time_tokens(&Arc::new(store.clone())).await;
         crate::conformance::anonymous_accounts(&store).await;
+        crate::conformance::identities(&store).await;
+        crate::conformance::factors(&store).await;
         crate::conformance::password_hashes(&store).await;
         crate::conformance::access_log(&store).await;
         store.close().await;

@@ -49,6 +49,25 @@ fn statements(section: &Section) -> Result<Statements, StoreError> {
             "SELECT user_id, look_us, ended_us FROM anonymous_account WHERE user_id > ?1 ORDER BY user_id LIMIT ?2",
             "INSERT INTO anonymous_account (user_id, look_us, ended_us) VALUES (?1, ?2, ?3)",
         ),
+        "identity" => (
+            "SELECT id, user_id, issuer, subject, email, created_us FROM identity WHERE id > ?1 ORDER BY id LIMIT ?2",
+            "INSERT INTO identity (id, user_id, issuer, subject, email, created_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        ),
+        "totp" => (
+            "SELECT user_id, secret, created_us, confirmed_us, last_step FROM totp WHERE user_id > ?1
+             ORDER BY user_id LIMIT ?2",
+            "INSERT INTO totp (user_id, secret, created_us, confirmed_us, last_step) VALUES (?1, ?2, ?3, ?4, ?5)",
+        ),
+        "recovery_code" => (
+            "SELECT user_id, hash FROM recovery_code WHERE (user_id, hash) > (?1, ?2) ORDER BY user_id, hash LIMIT ?3",
+            "INSERT INTO recovery_code (user_id, hash) VALUES (?1, ?2)",
+        ),
+        "passkey" => (
+            "SELECT id, user_id, credential_id, name, credential, second_factor, created_us, last_used_us
+             FROM passkey WHERE id > ?1 ORDER BY id LIMIT ?2",
+            "INSERT INTO passkey (id, user_id, credential_id, name, credential, second_factor, created_us, last_used_us)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        ),
         "access_log" => (
             "SELECT at_us, id, kind, code, actor, subject, space_id, session_id, address, user_agent, detail
              FROM access_log WHERE (at_us, id) > (?1, ?2) ORDER BY at_us, id LIMIT ?3",

@@ -6,13 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lattice_engine::{Policy, PullData, PullRequest, Receipt, Role, Seq, SpaceHead, SpaceId};
 use lattice_protocol::EntryId;
 use lattice_store::access_log::{AccessEvent, AccessLog, EventCursor, EventQuery};
-use lattice_store::accounts::{AccountStore, RefreshRotation, Session, SessionId, TokenHash, User, UserId};
+use lattice_store::accounts::{
+    AccountStore, IdentityId, PasskeyId, RefreshRotation, Session, SessionId, TokenHash, User, UserId,
+};
 use lattice_store::anonymous::{Abandoned, AnonymousAccounts, Upgrade};
 use lattice_store::directory::{
     Accept, Asked, Directory, Invite, InviteId, Member, NewInvite, NewSpace, Page, RefusalCursor, RefusalsOf,
     RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange, SpaceEntry,
 };
+use lattice_store::factors::{Added, Factors, SecondFactors, StoredPasskey, Totp};
 use lattice_store::hashes::PasswordHashes;
+use lattice_store::identities::{Identities, Link, LinkedIdentity, Removal};
 use lattice_store::one_time::{OneTimeToken, OneTimeTokens};
 use lattice_store::postgres::PostgresStore;
 use lattice_store::spaces::{AuditLine, Space, SpaceStore, Upload, UploadAnswer};
@@ -101,6 +105,34 @@ impl PasswordHashes for Spread {
     spread! {
         fn replace_hash(id: UserId, current: String, next: String) -> BoxFuture<'_, Result<bool, StoreError>>;
         fn highest_bcrypt_cost() -> BoxFuture<'_, Result<Option<u32>, StoreError>>;
+    }
+}
+
+impl Identities for Spread {
+    spread! {
+        fn create_user_by_identity(user: User, identity: LinkedIdentity) -> BoxFuture<'_, Result<(), StoreError>>;
+        fn link_identity(identity: LinkedIdentity, limit: u32) -> BoxFuture<'_, Result<Link, StoreError>>;
+        fn identity(issuer: &str, subject: &str) -> BoxFuture<'_, Result<Option<LinkedIdentity>, StoreError>>;
+        fn identities(user: UserId, limit: u32) -> BoxFuture<'_, Result<Vec<LinkedIdentity>, StoreError>>;
+        fn unlink_identity(user: UserId, id: IdentityId) -> BoxFuture<'_, Result<Removal, StoreError>>;
+    }
+}
+
+impl Factors for Spread {
+    spread! {
+        fn second_factors(user: UserId) -> BoxFuture<'_, Result<SecondFactors, StoreError>>;
+        fn totp(user: UserId) -> BoxFuture<'_, Result<Option<Totp>, StoreError>>;
+        fn offer_totp(totp: Totp) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn confirm_totp(user: UserId, secret: Vec<u8>, step: i64, now_us: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn take_totp_step(user: UserId, step: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn delete_totp(user: UserId) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn set_recovery_codes(user: UserId, hashes: Vec<TokenHash>) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn take_recovery_code(user: UserId, hash: TokenHash) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn add_passkey(passkey: StoredPasskey, limit: u32) -> BoxFuture<'_, Result<Added, StoreError>>;
+        fn passkeys(user: UserId, limit: u32) -> BoxFuture<'_, Result<Vec<StoredPasskey>, StoreError>>;
+        fn passkey(credential_id: Vec<u8>) -> BoxFuture<'_, Result<Option<StoredPasskey>, StoreError>>;
+        fn use_passkey(id: PasskeyId, current: String, next: String, now_us: i64) -> BoxFuture<'_, Result<bool, StoreError>>;
+        fn delete_passkey(user: UserId, id: PasskeyId) -> BoxFuture<'_, Result<Removal, StoreError>>;
     }
 }
 

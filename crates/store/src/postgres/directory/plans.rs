@@ -8,7 +8,7 @@ use tokio_postgres::SimpleQueryMessage;
 use super::{invites, lists, members, purge, refusals, seen, spaces, users};
 use crate::postgres::accounts::sessions;
 use crate::postgres::transaction::Connection;
-use crate::postgres::{PostgresOptions, PostgresStore, anonymous, hashes};
+use crate::postgres::{PostgresOptions, PostgresStore, anonymous, factors, hashes, identities};
 use crate::spaces::{CommitSink, Committed};
 use crate::time::{SystemClock, SystemRandom};
 
@@ -95,6 +95,10 @@ async fn every_list_and_look_up_uses_an_index() {
         (anonymous::NOTE_ENDED, "anonymous_account_to_look_at"),
         (anonymous::NOTE_ENDED, "sessions_of_user"),
         (anonymous::ABANDONED, "anonymous_account_by_end"),
+        (identities::FIND, "identity_by_subject"),
+        (identities::LIST, "identity_by_user"),
+        (factors::PASSKEY, "passkey_credential_id_key"),
+        (factors::PASSKEYS, "passkey_by_user"),
         (hashes::HIGHEST_BCRYPT_COST, "user_by_bcrypt_cost"),
     ];
     for (sql, index) in lookups.into_iter().chain(purge::ERASE.map(|sql| (sql, "_"))) {

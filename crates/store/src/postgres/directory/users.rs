@@ -10,7 +10,7 @@ use crate::postgres::accounts::sessions;
 use crate::postgres::error::PgError;
 use crate::postgres::transaction::{Connection, execute, query, query_opt};
 use crate::postgres::values::{space, uuid};
-use crate::postgres::{anonymous, one_time, quotas, traces};
+use crate::postgres::{anonymous, factors, identities, one_time, quotas, traces};
 
 /// What becomes of somebody who is a member of a space of whoever goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,6 +98,8 @@ pub(in super::super) async fn delete(
     sessions::delete_of_user(connection, user).await?;
     one_time::delete_of_user(connection, user).await?;
     anonymous::forget(connection, user).await?;
+    identities::forget(connection, user).await?;
+    factors::forget(connection, user).await?;
     traces::note(connection, user, now_us).await?;
     execute(connection, "DELETE FROM users WHERE id = $1", &[&id]).await?;
     Ok(Ok(owned.into_iter().map(|(_, space)| space).collect()))

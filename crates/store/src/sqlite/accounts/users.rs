@@ -6,7 +6,7 @@ use crate::StoreError;
 use crate::accounts::{User, UserId};
 use crate::sqlite::columns::{Columns, execute, one};
 use crate::sqlite::directory::users;
-use crate::sqlite::{anonymous, traces};
+use crate::sqlite::{anonymous, factors, identities, traces};
 
 const USER_COLUMNS: &str = "id, email, email_verified_us, full_name, password_hash, created_us";
 
@@ -93,6 +93,8 @@ pub(in crate::sqlite) fn delete_user(
     execute(connection, "DELETE FROM sessions WHERE user_id = ?1", params![id.0])?;
     execute(connection, "DELETE FROM one_time_token WHERE user_id = ?1", params![id.0])?;
     anonymous::forget(connection, id)?;
+    identities::forget(connection, id)?;
+    factors::forget(connection, id)?;
     traces::note(connection, id, now_us)?;
     execute(connection, "DELETE FROM users WHERE id = ?1", params![id.0]).map(|deleted| deleted > 0)
 }

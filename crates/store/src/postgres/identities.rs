@@ -1,0 +1,138 @@
+//! Accounts elsewhere that sign in here, in PostgreSQL.
+
+use tokio_postgres::Row;
+
+use super::error::PgError;
+use super::transaction::{Connection, Mode, attempt, execute, query, query_opt};
+use super::values::{id, uuid};
+use super::{PostgresStore, access, accounts, anonymous};
+use crate::accounts::{IdentityId, User, UserId};
+use crate::identities::{Identities, Link, LinkedIdentity, Removal};
+use crate::{BoxFuture, StoreError};
+
+const INSERT: &str = "INSERT INTO identity (id, user_id, issuer, subject, email, created_us)
+     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+pub(super) const FIND: &str =
+    "SELECT id, user_id, issuer, subject, email, created_us FROM identity WHERE issuer = $1 AND subject = $2";
+pub(super) const LIST: &str =
+    "SELECT id, user_id, issuer, subject, email, created_us FROM identity WHERE user_id = $1
+     ORDER BY created_us, id LIMIT $2";
+/// How many ways lead to the account `$1`. A password is one where it has an address to go with.
+const WAYS_IN: &str = "SELECT (SELECT count(*) FROM users
+             WHERE id = $1 AND email IS NOT NULL AND password_hash IS NOT NULL)
+         + (SELECT count(*) FROM identity WHERE user_id = $1) + (SELECT count(*) FROM passkey WHERE user_id = $1)";
+
+async fn create(connection: &Connection, user: &User, identity: &LinkedIdentity) -> Result<(), PgError> {
+    accounts::users::create(connection, user).await?;
+    if insert(connection, identity).await? { Ok(()) } else { Err(StoreError::Conflict("identity").into()) }
+}
+
+async fn insert(connection: &Connection, identity: &LinkedIdentity) -> Result<bool, PgError> {
+    let LinkedIdentity { id, user, issuer, subject, email, created_us } = identity;
+    let values: super::transaction::Params<'_> =
+        &[&uuid(id.0), &uuid(user.0), issuer, subject, email, created_us];
+    Ok(execute(connection, INSERT, values).await? > 0)
+}
+
+/// Of several that change the ways into an account, the others wait for its lock.
+async fn link(connection: &Connection, identity: &LinkedIdentity, limit: u32) -> Result<Link, PgError> {
+    if !access::user_goes(connection, identity.user).await? {
+        return Ok(Link::NoUser);
+    }
+    if let Some(known) = find(connection, &identity.issuer, &identity.subject).await? {
+        return Ok(if known.user == identity.user { Link::Known } else { Link::Taken });
+    }
+    if list(connection, identity.user, limit).await?.len() >= limit as usize {
+        return Ok(Link::TooMany);
+    }
+    if !insert(connection, identity).await? {
+        // Somebody else has linked it to another account since this transaction looked.
+        return Ok(Link::Taken);
+    }
+    anonymous::forget(connection, identity.user).await?;
+    Ok(Link::Made)
+}
+
+async fn find(
+    connection: &Connection,
+    issuer: &str,
+    subject: &str,
+) -> Result<Option<LinkedIdentity>, PgError> {
+    query_opt(connection, FIND, &[&issuer, &subject]).await?.map(|row| read(&row)).transpose()
+}
+
+async fn list(connection: &Connection, user: UserId, limit: u32) -> Result<Vec<LinkedIdentity>, PgError> {
+    let rows = query(connection, LIST, &[&uuid(user.0), &i64::from(limit)]).await?;
+    rows.iter().map(read).collect()
+}
+
+async fn unlink(connection: &Connection, user: UserId, id: IdentityId) -> Result<Removal, PgError> {
+    if !access::user_goes(connection, user).await? {
+        return Ok(Removal::NotFound);
+    }
+    let (id, user_id) = (uuid(id.0), uuid(user.0));
+    let sql = "SELECT 1 FROM identity WHERE id = $1 AND user_id = $2";
+    if query_opt(connection, sql, &[&id, &user_id]).await?.is_none() {
+        return Ok(Removal::NotFound);
+    }
+    if is_last_way_in(connection, user).await? {
+        return Ok(Removal::LastWayIn);
+    }
+    execute(connection, "DELETE FROM identity WHERE id = $1", &[&id]).await?;
+    Ok(Removal::Removed)
+}
+
+/// Whether nothing but one identity or passkey, or nothing at all, leads to an account that is locked.
+pub(super) async fn is_last_way_in(connection: &Connection, user: UserId) -> Result<bool, PgError> {
+    let ways = query_opt(connection, WAYS_IN, &[&uuid(user.0)]).await?;
+    let ways: Option<i64> = ways.map(|row| row.try_get(0)).transpose()?;
+    Ok(ways.unwrap_or(0) < 2)
+}
+
+/// Removes those of a user whose account is locked and goes.
+pub(super) async fn forget(connection: &Connection, user: UserId) -> Result<(), PgError> {
+    execute(connection, "DELETE FROM identity WHERE user_id = $1", &[&uuid(user.0)]).await?;
+    Ok(())
+}
+
+fn read(row: &Row) -> Result<LinkedIdentity, PgError> {
+    Ok(LinkedIdentity {
+        id: IdentityId(id(row, 0)?),
+        user: UserId(id(row, 1)?),
+        issuer: row.try_get(2)?,
+        subject: row.try_get(3)?,
+        email: row.try_get(4)?,
+        created_us: row.try_get(5)?,
+    })
+}
+
+impl Identities for PostgresStore {
+    fn create_user_by_identity(
+        &self,
+        user: User,
+        identity: LinkedIdentity,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { attempt!(self, Mode::Write, |c| create(c, &user, &identity).await) })
+    }
+
+    fn link_identity(&self, identity: LinkedIdentity, limit: u32) -> BoxFuture<'_, Result<Link, StoreError>> {
+        Box::pin(async move { attempt!(self, Mode::Write, |c| link(c, &identity, limit).await) })
+    }
+
+    fn identity(
+        &self,
+        issuer: &str,
+        subject: &str,
+    ) -> BoxFuture<'_, Result<Option<LinkedIdentity>, StoreError>> {
+        let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
+        Box::pin(async move { attempt!(self, Mode::Single, |c| find(c, &issuer, &subject).await) })
+    }
+
+    fn identities(&self, user: UserId, limit: u32) -> BoxFuture<'_, Result<Vec<LinkedIdentity>, StoreError>> {
+        Box::pin(async move { attempt!(self, Mode::Single, |c| list(c, user, limit).await) })
+    }
+
+    fn unlink_identity(&self, user: UserId, id: IdentityId) -> BoxFuture<'_, Result<Removal, StoreError>> {
+        Box::pin(async move { attempt!(self, Mode::Write, |c| unlink(c, user, id).await) })
+    }
+}
