@@ -66,6 +66,60 @@ pub enum AuthError {
     /// The keys of the issuer cannot be fetched, so nobody can say whether its token is good.
     #[error("the identity provider cannot be reached; try again shortly")]
     ProviderUnavailable,
+    /// It refuses us, or says what cannot be understood.
+    #[error("the identity provider refused the sign-in")]
+    ProviderRefused,
+    /// There is none of this name.
+    #[error("this server knows no such identity provider")]
+    ProviderUnknown,
+    /// Browsers cannot sign in by it here.
+    #[error("this server is not set up for signing in with a browser by this provider")]
+    BrowserFlowOff,
+    /// Browsers are not sent there.
+    #[error("browsers are not sent to this redirect_uri; REDIRECT_URIS names those that they may be sent to")]
+    RedirectNotAllowed,
+    /// No SHA-256 in base64url.
+    #[error("code_challenge must be the SHA-256 of a verifier in base64url, 43 characters")]
+    BadChallenge,
+    /// The browser has not left for where it comes back from, or long ago, or came back already.
+    #[error("this sign-in was not begun here, took too long or has ended; begin again")]
+    StateInvalid,
+    /// Whoever was asked said no.
+    #[error("the sign-in was cancelled")]
+    AccessDenied,
+    /// A code was used, has expired, never was, or came with another verifier.
+    #[error("the code is not good any more; sign in again")]
+    CodeInvalid,
+    /// The ID token is not good, and why.
+    #[error("the ID token is not valid: {0}")]
+    IdTokenInvalid(&'static str),
+    /// The ID token was good once.
+    #[error("the ID token has expired")]
+    IdTokenExpired,
+    /// The ID token has another nonce than the request, or one of them has none.
+    #[error("the nonce of the ID token is not that of the request")]
+    NonceMismatch,
+    /// An ID token with a nonce is good for one sign-in.
+    #[error("the ID token was used before; ask the provider for another")]
+    IdTokenUsed,
+    /// The address that the provider vouches for is that of an account which does not know this identity.
+    #[error("an account with this e-mail address exists; sign in to it, and link the identity to it")]
+    AccountExists,
+    /// It signs in to another account.
+    #[error("this identity belongs to another account")]
+    IdentityTaken,
+    /// The provider does not vouch for an address.
+    #[error("the provider does not vouch for an e-mail address of this identity")]
+    IdentityEmailUnverified,
+    /// There are as many as there may be.
+    #[error("the account has as many identities as it may have")]
+    TooManyIdentities,
+    /// The user has no such identity.
+    #[error("there is no such identity")]
+    IdentityNotFound,
+    /// Nothing else leads to the account.
+    #[error("this is the last way in to the account; add another one first")]
+    LastWayIn,
     /// Too many passwords wait to be checked.
     #[error("the server is busy; try again shortly")]
     Busy,
@@ -101,9 +155,41 @@ impl AuthError {
             Self::SessionNotFresh => "session_not_fresh",
             Self::PermissionDenied => "permission_denied",
             Self::ProviderUnavailable => "provider_unavailable",
+            Self::ProviderRefused => "provider_refused",
+            Self::ProviderUnknown => "provider_unknown",
+            Self::BrowserFlowOff => "browser_flow_off",
+            Self::RedirectNotAllowed => "redirect_not_allowed",
+            Self::BadChallenge => "bad_code_challenge",
+            Self::StateInvalid => "state_invalid",
+            Self::AccessDenied => "access_denied",
+            Self::CodeInvalid => "code_invalid",
+            Self::IdTokenInvalid(_) => "id_token_invalid",
+            Self::IdTokenExpired => "id_token_expired",
+            Self::NonceMismatch => "nonce_mismatch",
+            Self::IdTokenUsed => "id_token_used",
+            Self::AccountExists => "account_exists",
+            Self::IdentityTaken => "identity_taken",
+            Self::IdentityEmailUnverified => "identity_email_unverified",
+            Self::TooManyIdentities => "too_many_identities",
+            Self::IdentityNotFound => "identity_not_found",
+            Self::LastWayIn => "last_way_in",
             Self::Busy => "busy",
             Self::Store(_) | Self::Internal(_) => "internal",
         }
+    }
+}
+
+impl AuthError {
+    /// Whether somebody came with an ID token or a code that is not good.
+    pub(crate) const fn is_refused_proof(&self) -> bool {
+        matches!(
+            self,
+            Self::CodeInvalid
+                | Self::IdTokenInvalid(_)
+                | Self::IdTokenExpired
+                | Self::NonceMismatch
+                | Self::IdTokenUsed
+        )
     }
 }
 

@@ -12,6 +12,7 @@
 //! Every token belongs to a session in the store, and is worth nothing once that session is revoked.
 
 pub mod audit;
+mod claims;
 mod email;
 mod error;
 pub mod external;
@@ -22,6 +23,7 @@ mod keyring;
 mod keys;
 mod legacy;
 pub mod mailer;
+pub mod openid;
 mod password;
 mod permissions;
 mod secret;
@@ -47,11 +49,12 @@ pub use password::{
 pub use permissions::Permissions;
 pub use secret::ServerSecret;
 pub use service::{
-    ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, EMAIL_LINK_LIFE_S,
-    FRESH_SESSION_S, Identity, MAX_LISTED_SESSIONS, MAX_SESSION_LIFE_S, REFRESH_GRACE_S,
-    REFRESH_TOKEN_LIFE_S, RESET_LINK_LIFE_S, SessionTokens, VERIFY_LINK_LIFE_S, method,
+    ACCESS_TOKEN_LIFE_S, Arrival, AuthService, Client, DEVICE_TOKEN_LIFE_S, Departure, DeviceToken,
+    EMAIL_LINK_LIFE_S, FRESH_SESSION_S, Identity, KnownIdentity, MAX_IDENTITIES, MAX_LISTED_SESSIONS,
+    MAX_SESSION_LIFE_S, PROVIDER_CODE_LIFE_S, PROVIDER_STATE_LIFE_S, Proof, REFRESH_GRACE_S,
+    REFRESH_TOKEN_LIFE_S, RESET_LINK_LIFE_S, SessionTokens, SignedIn, TokenKind, VERIFY_LINK_LIFE_S, method,
 };
 pub use token::{
     DEVICE_TOKEN_PREFIX, INVITE_TOKEN_PREFIX, InviteToken, LINK_TOKEN_PREFIX, MAX_TOKEN_BYTES,
-    REFRESH_TOKEN_PREFIX,
+    REFRESH_TOKEN_PREFIX, STEP_TOKEN_PREFIX,
 };

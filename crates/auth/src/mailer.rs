@@ -24,6 +24,10 @@ pub enum LetterContent {
     PasswordChanged,
     /// Your account has another address now.
     EmailChanged,
+    /// There is another way to sign in to your account now.
+    WayInAdded,
+    /// A second factor of your account was removed.
+    SecondFactorRemoved,
 }
 
 /// Takes letters.

@@ -19,6 +19,8 @@ pub const REFRESH_TOKEN_PREFIX: &str = "lrt_";
 pub const INVITE_TOKEN_PREFIX: &str = "lit_";
 /// What the token of a link in an e-mail starts with.
 pub const LINK_TOKEN_PREFIX: &str = "llt_";
+/// What the token of a step of a sign-in starts with.
+pub const STEP_TOKEN_PREFIX: &str = "lst_";
 /// Longest token that is looked at. Ours are shorter than 500 bytes.
 pub const MAX_TOKEN_BYTES: usize = 4_096;
 
@@ -68,26 +70,38 @@ impl InviteToken {
     }
 }
 
-/// A token of a link in an e-mail.
-pub(crate) struct LinkToken(Secret);
+/// Tokens that are one secret behind a prefix, and stored as its hash.
+macro_rules! plain_tokens {
+    ($($(#[$doc:meta])* $name:ident, $prefix:ident;)*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name(Secret);
 
-impl LinkToken {
-    pub(crate) fn random(random: &dyn Random) -> Self {
-        Self(Secret::random(random))
-    }
+        impl $name {
+            pub(crate) fn random(random: &dyn Random) -> Self {
+                Self(Secret::random(random))
+            }
 
-    pub(crate) fn to_text(&self) -> SecretString {
-        write(LINK_TOKEN_PREFIX, &[&self.0])
-    }
+            pub(crate) fn to_text(&self) -> SecretString {
+                write($prefix, &[&self.0])
+            }
 
-    pub(crate) fn parse(text: &SecretString) -> Option<Self> {
-        let [secret] = read(LINK_TOKEN_PREFIX, text.expose_secret())?;
-        Some(Self(secret))
-    }
+            pub(crate) fn parse(text: &SecretString) -> Option<Self> {
+                let [secret] = read($prefix, text.expose_secret())?;
+                Some(Self(secret))
+            }
 
-    pub(crate) fn hash(&self) -> TokenHash {
-        self.0.hash()
-    }
+            pub(crate) fn hash(&self) -> TokenHash {
+                self.0.hash()
+            }
+        }
+    )*};
+}
+
+plain_tokens! {
+    /// A token of a link in an e-mail.
+    LinkToken, LINK_TOKEN_PREFIX;
+    /// A token of a step of a sign-in that takes several.
+    StepToken, STEP_TOKEN_PREFIX;
 }
 
 /// A refresh token: a half that names the session for good, and a half that is exchanged with every use.

@@ -18,6 +18,7 @@ use crate::limits::quotas::QuotaSettings;
 use crate::mail::MailSettings;
 use crate::net::client_address::parse_network;
 use crate::net::settings::TlsSettings;
+use crate::providers::ProviderConfig;
 
 /// Smallest limit on frames that still takes what clients send by default.
 const MIN_FRAME_BYTES: usize = 64 << 10;
@@ -121,6 +122,9 @@ pub struct Config {
     /// An external issuer.
     #[command(flatten)]
     pub external: ExternalConfig,
+    /// Identity providers.
+    #[command(flatten)]
+    pub providers: ProviderConfig,
     /// TLS.
     #[command(flatten)]
     pub tls: TlsSettings,
@@ -220,6 +224,8 @@ impl Config {
         } else if let Some(problem) = self.redis_problem()? {
             problem
         } else if let Some(problem) = self.external.problem() {
+            problem
+        } else if let Some(problem) = self.providers.problem(self.mail.public_url.as_ref()) {
             problem
         } else if self.jwt_secret_previous.is_some() && self.jwt_secret.is_none() {
             "JWT_SECRET_PREVIOUS is set but JWT_SECRET is not".to_owned()

@@ -14,6 +14,7 @@ pub mod instances;
 pub mod limits;
 pub mod mail;
 pub mod net;
+pub mod providers;
 pub mod readiness;
 pub mod run;
 pub mod spaces;

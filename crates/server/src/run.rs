@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_auth::jwks::HttpClient;
+use lattice_auth::jwks::{HttpClient, HttpFetch};
 use lattice_auth::{AuthService, PasswordCost, Passwords, ServerSecret};
 use lattice_protocol::plain::DerivationKey;
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
@@ -60,8 +60,8 @@ pub enum StartError {
     /// The keys.
     #[error("cannot sign tokens: {0}")]
     Keys(String),
-    /// The client that asks other issuers.
-    #[error("cannot ask the external issuer: {0}")]
+    /// The client that asks other issuers, or how they are set up.
+    #[error("cannot ask identity providers: {0}")]
     External(String),
     /// The certificate.
     #[error("cannot serve HTTPS: {0}")]
@@ -143,7 +143,7 @@ impl Server {
             Some((mail, post)) => (auth.with_mailer(mail), Some(post)),
             None => (auth, None),
         };
-        let auth = Arc::new(with_external(auth, config, &clock)?);
+        let auth = Arc::new(with_others(auth, config, &clock)?);
 
         let (stop, stop_bus) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, background) = (TaskTracker::new(), TaskTracker::new());
@@ -301,18 +301,27 @@ impl Server {
     }
 }
 
-/// Lets the service take tokens of the external issuer, if there is one. Its keys are fetched right away, so that a wrong setting
-/// is in the log before the first client comes.
-fn with_external(
+/// Lets the service take tokens of the external issuer and of identity providers, if there are any. Their keys are fetched right
+/// away, so that a wrong setting is in the log before the first client comes.
+fn with_others(
     auth: AuthService,
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<AuthService, StartError> {
-    if config.external.issuer.is_none() {
+    if config.external.issuer.is_none() && config.providers.is_empty() {
         return Ok(auth);
     }
     let client = HttpClient::new().map_err(|error| StartError::External(error.to_string()))?;
-    let Some(issuer) = config.external.build(Arc::new(client), Arc::clone(clock)) else { return Ok(auth) };
+    let client: Arc<dyn HttpFetch> = Arc::new(client);
+    let providers = config.providers.build(config.mail.public_url.clone(), &client, clock);
+    let providers = providers.map_err(StartError::External)?;
+    let external = config.external.build(client, Arc::clone(clock));
+    for provider in &providers.list {
+        let keys = provider.keys().clone();
+        tokio::spawn(async move { keys.keys().await });
+    }
+    let auth = auth.with_providers(providers);
+    let Some(issuer) = external else { return Ok(auth) };
     let keys = issuer.keys().clone();
     tokio::spawn(async move { keys.keys().await });
     Ok(auth.with_external(issuer))

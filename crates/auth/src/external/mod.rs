@@ -3,18 +3,15 @@
 //! Such a token is a JWT (RFC 7519) that the issuer has signed by a key of its key set. What it must say, and which of its claims mean what, is
 //! set by [`ExternalSettings`].
 
-mod claims;
-
 use std::collections::HashSet;
 use std::fmt;
 
 use lattice_store::accounts::TokenHash;
 use sha2::{Digest, Sha256};
 
+use crate::claims::Claims;
 use crate::jwks::JwksCache;
 use crate::{AuthError, Permissions};
-
-use claims::Claims;
 
 /// How much longer a token may live than it is taken for now, in seconds: as long as a session that was ended is remembered, or a token
 /// from before that could come back to life.

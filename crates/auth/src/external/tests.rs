@@ -103,7 +103,7 @@ async fn a_good_token_makes_an_account_once() {
     let identity = let_in(&bench, &first).await;
     assert_eq!(identity.expires_us, Some((NOW_S + 600) * 1_000_000));
     assert_eq!(identity.permissions, Permissions::ALL);
-    let user = bench.auth.profile(&first).await.expect("an account");
+    let (user, _) = bench.auth.profile(&first).await.expect("an account");
     assert_eq!((user.email.as_deref(), user.full_name.as_deref()), (Some("ann@example.com"), Some("Ann")));
     assert!(user.email_verified_us.is_some() && user.password_hash.is_none());
     bench.clock.forward_s(300);
@@ -177,7 +177,7 @@ async fn an_address_joins_nobody_to_anybody() {
     ] {
         let mut all = claims(more);
         all["sub"] = json!(subject);
-        let user = bench.auth.profile(&issuer.token(&all)).await.expect("an account");
+        let (user, _) = bench.auth.profile(&issuer.token(&all)).await.expect("an account");
         assert_ne!(user.id, local.id);
         assert_eq!((user.email, user.email_verified_us), (None, None), "{subject}");
     }
@@ -295,7 +295,7 @@ async fn many_first_requests_make_one_account_and_one_session() {
         identities.push(task.await.expect("no panic").expect("let in"));
     }
     assert!(identities.iter().all(|identity| *identity == identities[0]));
-    let user = auth.profile(&token).await.expect("an account");
+    let (user, _) = auth.profile(&token).await.expect("an account");
     assert_eq!(user.email.as_deref(), Some("ann@example.com"));
 }
 

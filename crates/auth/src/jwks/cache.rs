@@ -6,14 +6,13 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lattice_store::time::Clock;
-use openidconnect::http::header::ACCEPT;
-use openidconnect::http::{HeaderMap, Request, StatusCode};
-use serde::Deserialize;
+use openidconnect::http::HeaderMap;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use url::Url;
 
-use super::fetch::{HttpFetch, check_address};
+use super::discovery;
+use super::fetch::HttpFetch;
 use super::freshness::fresh_for_s;
 use super::key_set::{KeySet, read_header};
 use crate::AuthError;
@@ -31,8 +30,6 @@ pub const REFRESH_AHEAD_PERCENT: i64 = 80;
 const SECOND_US: i64 = 1_000_000;
 /// How far a clock may step back before its word on freshness is no longer taken.
 const MAX_STEP_BACK_US: i64 = 60 * SECOND_US;
-/// Where an issuer says where its keys are (OpenID Connect Discovery 1.0, section 4).
-const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
 
 /// Where the keys of an issuer are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -274,44 +271,15 @@ impl Inner {
             JwksSource::Url(url) => url.clone(),
             JwksSource::Issuer(issuer) => self.discover(issuer).await?,
         };
-        let (body, headers) = self.get(&address).await?;
+        let (body, headers) = discovery::get(&*self.fetch, &address).await?;
         let keys = KeySet::parse(&body).map_err(|error| error.to_string())?;
         Ok((keys, headers))
     }
 
     /// Where the issuer says that its keys are.
     async fn discover(&self, issuer: &str) -> Result<Url, String> {
-        #[derive(Deserialize)]
-        struct Document {
-            issuer: String,
-            jwks_uri: String,
-        }
-        let base = check_address(issuer).map_err(|error| error.to_string())?;
-        let address = format!("{}{DISCOVERY_PATH}", issuer.strip_suffix('/').unwrap_or(issuer));
-        let address = check_address(&address).map_err(|error| error.to_string())?;
-        let (body, _) = self.get(&address).await?;
-        let document: Document =
-            serde_json::from_slice(&body).map_err(|_| "the discovery document cannot be understood")?;
-        if document.issuer != issuer {
-            return Err("the discovery document is that of another issuer".to_owned());
-        }
-        let keys = check_address(&document.jwks_uri).map_err(|error| error.to_string())?;
-        // Who answers over TLS may not send us to this machine, where plain HTTP is allowed.
-        if base.scheme() == "https" && keys.scheme() != "https" {
-            return Err("the discovery document names keys that are not at an https address".to_owned());
-        }
-        Ok(keys)
-    }
-
-    async fn get(&self, address: &Url) -> Result<(Vec<u8>, HeaderMap), String> {
-        let request = Request::builder().uri(address.as_str()).header(ACCEPT, "application/json");
-        let request = request.body(Vec::new()).map_err(|error| error.to_string())?;
-        let (parts, body) = self.fetch.send(request).await.map_err(|error| error.to_string())?.into_parts();
-        if parts.status == StatusCode::OK {
-            Ok((body, parts.headers))
-        } else {
-            Err(format!("the answer is {}", parts.status.as_u16()))
-        }
+        let document = discovery::discover(&*self.fetch, issuer).await?;
+        discovery::endpoint(issuer, &document.jwks_uri)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod cache;
 mod client;
+pub(crate) mod discovery;
 mod fetch;
 mod freshness;
 mod key_set;

@@ -113,7 +113,7 @@ async fn an_upgrade_that_is_refused_changes_nothing() {
     }
     assert_eq!(bench.auth.is_anonymous(tokens.user.id).await, Ok(true));
     assert!(bench.auth.authenticate(&tokens.access).await.is_ok());
-    assert_eq!(bench.auth.profile(&tokens.access).await, Ok(tokens.user.clone()));
+    assert_eq!(bench.auth.profile(&tokens.access).await, Ok((tokens.user.clone(), Vec::new())));
     let computed = bench.auth.passwords().hashes_computed();
     let nobody = bench.auth.signup("bob@example.com", PASSWORD.into(), None, Client::default()).await;
     let nobody = nobody.expect("new");

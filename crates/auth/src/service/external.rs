@@ -5,8 +5,10 @@
 //! as quickly as our own. Ending one refuses the tokens that were made before; a newer one begins another.
 
 use lattice_store::StoreError;
-use lattice_store::accounts::{Session, SessionKind, TokenHash, User, UserId};
+use lattice_store::accounts::{IdentityId, Session, SessionKind, TokenHash, User, UserId};
+use lattice_store::identities::LinkedIdentity;
 use lattice_store::one_time::OneTimeToken;
+use lattice_store::time::random_id;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -169,28 +171,43 @@ impl AuthService {
         token: &ExternalToken,
         now_us: i64,
     ) -> Result<User, AuthError> {
-        let id = derived_id(issuer.name(), &token.subject);
-        if let Some(user) = self.store.user_by_id(id).await? {
-            return Ok(user);
-        }
-        let user = User {
-            id,
-            email: token.email.clone(),
-            email_verified_us: token.email.as_ref().map(|_| now_us),
-            full_name: token.name.clone(),
-            password_hash: None,
-            created_us: now_us,
-        };
-        // The address may belong to another account. That one is not theirs for it: they get their own, without.
-        for user in [user.clone(), User { email: None, email_verified_us: None, ..user }] {
-            match self.store.create_user(user.clone()).await {
+        for _ in 0..MAX_RACES {
+            if let Some(identity) = self.store.identity(issuer.name(), &token.subject).await? {
+                match self.store.user_by_id(identity.user).await? {
+                    Some(user) => return Ok(user),
+                    // Deleted this very moment.
+                    None => continue,
+                }
+            }
+            // The address may belong to another account. That one is not theirs for it: they get their own, without.
+            let email = match &token.email {
+                Some(email) if self.store.user_by_email(email).await?.is_some() => None,
+                email => email.clone(),
+            };
+            let user = User {
+                id: UserId(random_id(&*self.random)),
+                email_verified_us: email.as_ref().map(|_| now_us),
+                email,
+                full_name: token.name.clone(),
+                password_hash: None,
+                created_us: now_us,
+            };
+            let identity = LinkedIdentity {
+                id: IdentityId(random_id(&*self.random)),
+                user: user.id,
+                issuer: issuer.name().to_owned(),
+                subject: token.subject.clone(),
+                email: token.email.clone(),
+                created_us: now_us,
+            };
+            match self.store.create_user_by_identity(user.clone(), identity).await {
                 Ok(()) => return Ok(user),
+                // Somebody else was quicker with the same token, or has just taken the address.
                 Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        // Somebody else was quicker with the same token.
-        self.store.user_by_id(id).await?.ok_or(AuthError::Busy)
+        Err(AuthError::Busy)
     }
 }
 
@@ -204,20 +221,4 @@ fn grave(session: TokenHash) -> TokenHash {
     TokenHash(
         Sha256::new().chain_update(b"lattice-server: deleted\0").chain_update(session.0).finalize().into(),
     )
-}
-
-/// The id of a user of another issuer.
-fn derived_id(issuer: &str, subject: &str) -> UserId {
-    let mut hash = Sha256::new().chain_update(b"lattice-server: the user of an external token\0");
-    for part in [issuer, subject] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    let hash: [u8; 32] = hash.finalize().into();
-    let mut id = [0; 16];
-    id.copy_from_slice(&hash[..16]);
-    // A UUID of version 8 (RFC 9562, section 5.8), so that no random id is ever the same.
-    id[6] = (id[6] & 0x0f) | 0x80;
-    id[8] = (id[8] & 0x3f) | 0x80;
-    UserId(id)
 }

@@ -3,9 +3,11 @@
 mod access_log;
 mod anonymous;
 mod external;
+mod identities;
 mod known;
 mod links;
 mod passwords;
+mod providers;
 mod sessions;
 mod sign_in;
 
@@ -22,11 +24,16 @@ use crate::audit::{AccessAudit, NoAudit};
 use crate::external::ExternalIssuer;
 use crate::keyring::KeyRing;
 use crate::mailer::{Mailer, NoMailer};
+use crate::openid::Providers;
 use crate::{KeyTag, Keys, Passwords, Permissions, ServerSecret};
 
 pub(crate) use passwords::checked_name;
 
 pub use access_log::FRESH_SESSION_S;
+
+pub use identities::{KnownIdentity, MAX_IDENTITIES};
+pub use providers::{Arrival, Departure, PROVIDER_CODE_LIFE_S, PROVIDER_STATE_LIFE_S, Proof};
+pub use sign_in::{SignedIn, TokenKind};
 
 pub use links::{EMAIL_LINK_LIFE_S, RESET_LINK_LIFE_S, VERIFY_LINK_LIFE_S};
 
@@ -94,6 +101,8 @@ pub struct SessionTokens {
     pub expires_in_s: i64,
     /// Who logged in.
     pub user: User,
+    /// How they may sign in, by name.
+    pub ways_in: Vec<String>,
 }
 
 /// A login with one long-lived token.
@@ -103,6 +112,8 @@ pub struct DeviceToken {
     pub token: SecretString,
     /// Who logged in.
     pub user: User,
+    /// How they may sign in, by name.
+    pub ways_in: Vec<String>,
 }
 
 /// Who a token belongs to. Small, since every open connection keeps one.
@@ -134,6 +145,7 @@ pub struct AuthService {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     external: Option<ExternalIssuer>,
+    providers: Providers,
 }
 
 impl fmt::Debug for AuthService {
@@ -164,6 +176,7 @@ impl AuthService {
             makes_anonymous: false,
             audit,
             external: None,
+            providers: Providers::default(),
             clock,
             random,
         }

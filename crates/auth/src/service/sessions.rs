@@ -12,7 +12,6 @@ use crate::audit::{Event, Kind, REFUSAL_INTERVAL_S, USE_INTERVAL_S};
 use crate::token::{Device, Refresh};
 use crate::{AuthError, DEVICE_TOKEN_PREFIX, KeyTag, Permissions};
 
-/// What a token is, as the access log calls it.
 /// What stands behind an access or device token.
 struct Behind {
     session: Session,
@@ -21,6 +20,7 @@ struct Behind {
     key: Option<KeyTag>,
 }
 
+/// What a token is, as the access log calls it.
 const ACCESS: &str = "access";
 const EXTERNAL: &str = "external";
 const REFRESH: &str = "refresh";
@@ -60,7 +60,7 @@ impl AuthService {
         let event = |kind| Event::new(kind).actor(session.user).session(session.id);
         if self.store.rotate_refresh(rotation).await? {
             self.audit.record(event(Kind::TokenRefreshed).at_most_every(USE_INTERVAL_S));
-            return self.tokens(user, session.id, &next, now_us);
+            return self.tokens(user, session.id, &next, now_us).await;
         }
         // Read again: whoever was quicker has changed it since.
         let session = self.store.session_by_id(session.id).await?.ok_or(AuthError::SessionRevoked)?;
@@ -71,7 +71,7 @@ impl AuthService {
             session.rotated_us.map_or(i64::MIN, |rotated_us| rotated_us + REFRESH_GRACE_S * SECOND_US);
         let is_successor_current = session.refresh_hash == Some(next.turn.hash());
         if session.previous_refresh_hash == Some(current) && is_successor_current && now_us < grace_ends_us {
-            return self.tokens(user, session.id, &next, now_us);
+            return self.tokens(user, session.id, &next, now_us).await;
         }
         tracing::warn!(session = %session.id, user = %session.user, "a refresh token was used twice; session revoked");
         self.store.revoke_session(session.id, now_us).await?;
@@ -151,12 +151,14 @@ impl AuthService {
         self.identify(token).await.map(|(identity, _)| identity)
     }
 
-    /// The account that an access or device token belongs to.
+    /// The account that an access or device token belongs to, and how its owner may sign in, by name.
     ///
     /// # Errors
     /// Those of [`authenticate`](Self::authenticate).
-    pub async fn profile(&self, token: &SecretString) -> Result<User, AuthError> {
-        self.identify(token).await.map(|(_, user)| user)
+    pub async fn profile(&self, token: &SecretString) -> Result<(User, Vec<String>), AuthError> {
+        let (_, user) = self.identify(token).await?;
+        let ways_in = self.ways_in(&user).await?;
+        Ok((user, ways_in))
     }
 
     async fn identify(&self, token: &SecretString) -> Result<(Identity, User), AuthError> {

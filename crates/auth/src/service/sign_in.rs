@@ -2,6 +2,7 @@
 
 use lattice_store::accounts::{Session, SessionId, SessionKind, TokenHash, User};
 use lattice_store::time::random_id;
+use serde::{Deserialize, Serialize};
 
 use super::{
     ACCESS_TOKEN_LIFE_S, AuthService, Client, DEVICE_TOKEN_LIFE_S, DeviceToken, REFRESH_TOKEN_LIFE_S,
@@ -15,7 +16,40 @@ const MAX_USER_AGENT_BYTES: usize = 256;
 const MAX_ADDRESS_BYTES: usize = 64;
 const MAX_DEVICE_NAME_BYTES: usize = 128;
 
+/// Which token whoever signs in asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenKind {
+    /// Short access tokens, and a refresh token.
+    Session,
+    /// One long-lived token.
+    Device,
+}
+
+/// A login.
+#[derive(Debug)]
+pub enum SignedIn {
+    /// With short access tokens.
+    Session(SessionTokens),
+    /// With one long-lived token.
+    Device(DeviceToken),
+}
+
 impl AuthService {
+    /// Opens what whoever signs in asks for.
+    pub(super) async fn open(
+        &self,
+        user: User,
+        method: &str,
+        kind: TokenKind,
+        client: Client,
+    ) -> Result<SignedIn, AuthError> {
+        match kind {
+            TokenKind::Session => self.open_session(user, method, client).await.map(SignedIn::Session),
+            TokenKind::Device => self.open_device(user, method, client).await.map(SignedIn::Device),
+        }
+    }
+
     /// Opens a session with short access tokens for a user who has shown by `method` who they are.
     pub(crate) async fn open_session(
         &self,
@@ -33,7 +67,7 @@ impl AuthService {
         };
         let id = session.id;
         self.keep(session).await?;
-        self.tokens(user, id, &refresh, now_us)
+        self.tokens(user, id, &refresh, now_us).await
     }
 
     /// Opens a session with one long-lived token for a user who has shown by `method` who they are.
@@ -51,7 +85,8 @@ impl AuthService {
             ..self.new_session(&user, SessionKind::Device, method, client, now_us)
         };
         self.keep(session).await?;
-        Ok(DeviceToken { token: device.to_text(), user })
+        let ways_in = self.ways_in(&user).await?;
+        Ok(DeviceToken { token: device.to_text(), user, ways_in })
     }
 
     pub(super) fn new_session(
@@ -98,7 +133,7 @@ impl AuthService {
         Ok(())
     }
 
-    pub(super) fn tokens(
+    pub(super) async fn tokens(
         &self,
         user: User,
         session: SessionId,
@@ -115,7 +150,9 @@ impl AuthService {
             aud: AUDIENCE.to_owned(),
             permissions: Permissions::ALL,
         })?;
-        Ok(SessionTokens { access, refresh: refresh.to_text(), expires_in_s: ACCESS_TOKEN_LIFE_S, user })
+        let ways_in = self.ways_in(&user).await?;
+        let (refresh, expires_in_s) = (refresh.to_text(), ACCESS_TOKEN_LIFE_S);
+        Ok(SessionTokens { access, refresh, expires_in_s, user, ways_in })
     }
 }
 

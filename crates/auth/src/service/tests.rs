@@ -39,7 +39,7 @@ async fn a_new_account_is_logged_in_and_may_log_in_again() {
     assert_eq!(tokens.expires_in_s, ACCESS_TOKEN_LIFE_S);
     let identity = bench.auth.authenticate(&tokens.access).await.expect("a good token");
     assert_eq!(identity.user, tokens.user.id);
-    assert_eq!(bench.auth.profile(&tokens.access).await, Ok(tokens.user.clone()));
+    assert_eq!(bench.auth.profile(&tokens.access).await, Ok((tokens.user.clone(), vec!["email".to_owned()])));
     assert_eq!(identity.expires_us, Some(1_800_000_000_000_000 + ACCESS_TOKEN_LIFE_S * 1_000_000));
 
     let again =

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use lattice_auth::{DeviceToken, SessionTokens};
+use lattice_auth::{DeviceToken, SessionTokens, SignedIn};
 use lattice_store::accounts::User;
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -23,18 +23,18 @@ pub(super) struct PublicUser<'a> {
     #[schema(required)]
     full_name: Option<&'a str>,
     /// How the user may log in. Native clients cannot read a user without it.
-    #[schema(value_type = Vec<String>)]
-    providers: &'static [&'static str],
+    /// `email` stands for a password.
+    providers: &'a [String],
 }
 
 impl<'a> PublicUser<'a> {
-    pub(super) fn new(user: &'a User) -> Self {
+    pub(super) fn new(user: &'a User, providers: &'a [String]) -> Self {
         Self {
             id: user.id.to_string(),
             email: user.email.as_deref(),
             email_verified: user.email_verified_us.is_some(),
             full_name: user.full_name.as_deref(),
-            providers: if user.password_hash.is_some() { &["email"] } else { &[] },
+            providers,
         }
     }
 }
@@ -81,14 +81,32 @@ pub(super) fn session(status: StatusCode, tokens: &SessionTokens) -> Response {
         refresh_token: tokens.refresh.expose_secret(),
         token_type: "Bearer",
         expires_in: tokens.expires_in_s,
-        user: PublicUser::new(&tokens.user),
+        user: PublicUser::new(&tokens.user, &tokens.ways_in),
     };
     private(status, &answer)
 }
 
 impl<'a> DeviceAnswer<'a> {
     fn new(login: &'a DeviceToken) -> Self {
-        Self { token: login.token.expose_secret(), user: PublicUser::new(&login.user) }
+        Self { token: login.token.expose_secret(), user: PublicUser::new(&login.user, &login.ways_in) }
+    }
+}
+
+/// What whoever signs in has asked for.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = SignedIn)]
+#[expect(dead_code, reason = "the schema of what two functions answer")]
+pub(super) enum SignedInAnswer<'a> {
+    Session(SessionAnswer<'a>),
+    Device(DeviceAnswer<'a>),
+}
+
+/// What whoever signs in has asked for.
+pub(super) fn signed_in(login: &SignedIn) -> Response {
+    match login {
+        SignedIn::Session(tokens) => session(StatusCode::OK, tokens),
+        SignedIn::Device(login) => device(login),
     }
 }
 
@@ -99,8 +117,8 @@ pub(super) fn device(login: &DeviceToken) -> Response {
 
 /// `{token, user}`, with the user's own keys beside them.
 pub(super) fn registration(login: &DeviceToken) -> Response {
-    let answer =
-        RegistrationAnswer { login: DeviceAnswer::new(login), bare_user: PublicUser::new(&login.user) };
+    let bare_user = PublicUser::new(&login.user, &login.ways_in);
+    let answer = RegistrationAnswer { login: DeviceAnswer::new(login), bare_user };
     private(StatusCode::OK, &answer)
 }
 

@@ -3,7 +3,7 @@
 
 pub(super) mod change_email;
 pub(super) mod change_password;
-mod page;
+pub(super) mod page;
 pub(super) mod reset;
 pub(super) mod send_email_change;
 pub(super) mod send_reset;

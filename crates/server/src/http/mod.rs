@@ -25,6 +25,7 @@ pub mod page;
 mod path;
 pub mod problem;
 mod profile;
+mod providers;
 mod readyz;
 mod refresh;
 mod refusals;
@@ -80,6 +81,13 @@ fn documented(state: AppState, sync: OpenApiRouter) -> OpenApiRouter {
         .routes(routes!(links::change_password::change_password))
         .routes(routes!(links::send_email_change::send_email_change))
         .routes(routes!(links::change_email::show, links::change_email::take))
+        .routes(routes!(providers::list::list_providers))
+        .routes(routes!(providers::sign_in::sign_in_by_id_token))
+        .routes(routes!(providers::start::start_sign_in))
+        .routes(routes!(providers::callback::come_back, providers::callback::come_back_by_form))
+        .routes(routes!(providers::exchange::exchange_code))
+        .routes(routes!(providers::identities::list_identities, providers::link::link_identity))
+        .routes(routes!(providers::unlink::unlink_identity))
         .routes(routes!(register_device::register))
         .routes(routes!(login_device::login))
         .routes(routes!(profile::profile, delete_profile::delete_profile))

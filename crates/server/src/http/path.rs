@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use lattice_auth::AuthError;
 use lattice_engine::SpaceId;
 use lattice_protocol::id::parse_uuid;
-use lattice_store::accounts::{SessionId, UserId};
+use lattice_store::accounts::{IdentityId, SessionId, UserId};
 use lattice_store::directory::{Denied, InviteId, Selector};
 
 use super::problem::Problem;
@@ -18,6 +18,10 @@ pub(super) struct InSpace(pub(super) Selector);
 pub(super) struct OfUser(pub(super) UserId);
 /// `{session}`.
 pub(super) struct OfSession(pub(super) SessionId);
+/// `{provider}`: any text; what names none is refused by whoever looks for it.
+pub(super) struct OfProvider(pub(super) String);
+/// `{identity}`.
+pub(super) struct OfIdentity(pub(super) IdentityId);
 /// `{invite}`.
 pub(super) struct OfInvite(pub(super) InviteId);
 
@@ -57,6 +61,24 @@ impl<S: Send + Sync> FromRequestParts<S> for OfSession {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let id = id(named(parts, state, "session").await);
         id.map(|id| Self(SessionId(id))).ok_or_else(|| AuthError::SessionNotFound.into())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfProvider {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let name = named(parts, state, "provider").await;
+        name.map(Self).ok_or_else(|| AuthError::ProviderUnknown.into())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfIdentity {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = id(named(parts, state, "identity").await);
+        id.map(|id| Self(IdentityId(id))).ok_or_else(|| AuthError::IdentityNotFound.into())
     }
 }
 

@@ -124,18 +124,36 @@ impl From<AuthError> for Problem {
             | AuthError::CommonPassword
             | AuthError::LinkInvalid
             | AuthError::BadName => StatusCode::UNPROCESSABLE_ENTITY,
-            AuthError::EmailTaken | AuthError::NotAnonymous => StatusCode::CONFLICT,
-            AuthError::AnonymousOff => StatusCode::FORBIDDEN,
-            AuthError::SessionNotFound => StatusCode::NOT_FOUND,
+            AuthError::RedirectNotAllowed | AuthError::BadChallenge | AuthError::StateInvalid => {
+                StatusCode::BAD_REQUEST
+            }
+            AuthError::EmailTaken
+            | AuthError::NotAnonymous
+            | AuthError::AccountExists
+            | AuthError::IdentityTaken
+            | AuthError::TooManyIdentities
+            | AuthError::LastWayIn => StatusCode::CONFLICT,
+            AuthError::AnonymousOff
+            | AuthError::BrowserFlowOff
+            | AuthError::AccessDenied
+            | AuthError::IdentityEmailUnverified => StatusCode::FORBIDDEN,
+            AuthError::SessionNotFound | AuthError::ProviderUnknown | AuthError::IdentityNotFound => {
+                StatusCode::NOT_FOUND
+            }
             AuthError::EmailUnverified => StatusCode::FORBIDDEN,
             AuthError::MailUnavailable => StatusCode::FORBIDDEN,
             AuthError::InvalidCredentials
             | AuthError::TokenExpired
             | AuthError::TokenInvalid
             | AuthError::SessionRevoked
+            | AuthError::CodeInvalid
+            | AuthError::IdTokenInvalid(_)
+            | AuthError::IdTokenExpired
+            | AuthError::NonceMismatch
+            | AuthError::IdTokenUsed
             | AuthError::RefreshReused(_) => StatusCode::UNAUTHORIZED,
             AuthError::SessionNotFresh | AuthError::PermissionDenied => StatusCode::FORBIDDEN,
-            AuthError::Busy | AuthError::ProviderUnavailable => {
+            AuthError::Busy | AuthError::ProviderUnavailable | AuthError::ProviderRefused => {
                 return Self::unavailable(error.code(), sentence(&error.to_string()));
             }
             AuthError::Store(cause) => return cause.clone().into(),

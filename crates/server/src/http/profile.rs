@@ -26,8 +26,8 @@ pub(super) async fn profile(
     State(state): State<AppState>,
     Bearer(token): Bearer,
 ) -> Result<Response, Problem> {
-    let user = state.auth.profile(&token).await?;
-    Ok(answer::private(StatusCode::OK, &PublicUser::new(&user)))
+    let (user, ways_in) = state.auth.profile(&token).await?;
+    Ok(answer::private(StatusCode::OK, &PublicUser::new(&user, &ways_in)))
 }
 
 #[cfg(test)]

@@ -59,6 +59,22 @@ fn text(content: &LetterContent, app: &str, links: &Links) -> Text {
             ),
             link: None,
         },
+        LetterContent::WayInAdded => Text {
+            subject: format!("A new way to sign in to {app}"),
+            text: format!(
+                "There is another way to sign in to your account at {app} from now on. If that was not you, ask for a new password at \
+                 once, and remove it."
+            ),
+            link: None,
+        },
+        LetterContent::SecondFactorRemoved => Text {
+            subject: format!("A second factor was removed at {app}"),
+            text: format!(
+                "A second factor of your account at {app} was removed. If that was not you, ask for a new password at once, and add it \
+                 again."
+            ),
+            link: None,
+        },
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lattice_store::BoxFuture;
+use openidconnect::http::StatusCode;
 use openidconnect::{HttpRequest, HttpResponse};
 use serde_json::json;
 use tokio::sync::Semaphore;

@@ -123,7 +123,7 @@ pub(super) async fn take<F: Future<Output = Result<UserId, AuthError>>>(
     }
 }
 
-fn html(status: StatusCode, title: &str, body: &str) -> Response {
+pub(in crate::http) fn html(status: StatusCode, title: &str, body: &str) -> Response {
     let title = escape(title);
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
