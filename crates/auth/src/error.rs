@@ -3,7 +3,7 @@
 use lattice_store::StoreError;
 use lattice_store::accounts::UserId;
 
-use crate::{MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES};
+use crate::{Challenge, MAX_PASSWORD_BYTES, MIN_PASSWORD_BYTES};
 
 /// Why a call was refused. Each has a stable [`code`](Self::code) and a sentence; neither ever holds a secret.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -120,6 +120,39 @@ pub enum AuthError {
     /// Nothing else leads to the account.
     #[error("this is the last way in to the account; add another one first")]
     LastWayIn,
+    /// The account has a second factor, which is to be shown with this.
+    #[error("a second factor is needed")]
+    SecondFactorRequired(Challenge),
+    /// The second factor is wrong, or was used before.
+    #[error("the second factor is wrong")]
+    SecondFactorInvalid,
+    /// What was begun is over, or never was.
+    #[error("this step took too long or has ended; begin again")]
+    ChallengeInvalid,
+    /// Codes of an authenticator app are asked for already.
+    #[error("the account asks for codes of an authenticator app already")]
+    TotpOn,
+    /// They are not, and none are offered.
+    #[error("the account has no authenticator app")]
+    TotpOff,
+    /// There is nothing that recovery codes would stand in for.
+    #[error("the account has no second factor")]
+    NoSecondFactor,
+    /// The server takes no passkeys.
+    #[error("this server is not set up for passkeys")]
+    PasskeysOff,
+    /// The answer of the authenticator is not good, or not to what was asked.
+    #[error("the passkey is not valid here")]
+    PasskeyInvalid,
+    /// The passkey is kept already.
+    #[error("this passkey is known already")]
+    PasskeyKnown,
+    /// There are as many as there may be.
+    #[error("the account has as many passkeys as it may have")]
+    TooManyPasskeys,
+    /// The user has no such passkey.
+    #[error("there is no such passkey")]
+    PasskeyNotFound,
     /// Too many passwords wait to be checked.
     #[error("the server is busy; try again shortly")]
     Busy,
@@ -173,6 +206,17 @@ impl AuthError {
             Self::TooManyIdentities => "too_many_identities",
             Self::IdentityNotFound => "identity_not_found",
             Self::LastWayIn => "last_way_in",
+            Self::SecondFactorRequired(_) => "second_factor_required",
+            Self::SecondFactorInvalid => "second_factor_invalid",
+            Self::ChallengeInvalid => "challenge_invalid",
+            Self::TotpOn => "totp_on",
+            Self::TotpOff => "totp_off",
+            Self::NoSecondFactor => "no_second_factor",
+            Self::PasskeysOff => "passkeys_off",
+            Self::PasskeyInvalid => "passkey_invalid",
+            Self::PasskeyKnown => "passkey_known",
+            Self::TooManyPasskeys => "too_many_passkeys",
+            Self::PasskeyNotFound => "passkey_not_found",
             Self::Busy => "busy",
             Self::Store(_) | Self::Internal(_) => "internal",
         }

@@ -49,12 +49,18 @@ pub use password::{
 pub use permissions::Permissions;
 pub use secret::ServerSecret;
 pub use service::{
-    ACCESS_TOKEN_LIFE_S, Arrival, AuthService, Client, DEVICE_TOKEN_LIFE_S, Departure, DeviceToken,
-    EMAIL_LINK_LIFE_S, FRESH_SESSION_S, Identity, KnownIdentity, MAX_IDENTITIES, MAX_LISTED_SESSIONS,
-    MAX_SESSION_LIFE_S, PROVIDER_CODE_LIFE_S, PROVIDER_STATE_LIFE_S, Proof, REFRESH_GRACE_S,
-    REFRESH_TOKEN_LIFE_S, RESET_LINK_LIFE_S, SessionTokens, SignedIn, TokenKind, VERIFY_LINK_LIFE_S, method,
+    ACCESS_TOKEN_LIFE_S, Arrival, AuthService, Ceremony, Challenge, Client, DEVICE_TOKEN_LIFE_S, Departure,
+    DeviceToken, EMAIL_LINK_LIFE_S, FRESH_SESSION_S, Identity, KnownIdentity, MAX_IDENTITIES,
+    MAX_LISTED_SESSIONS, MAX_PASSKEYS, MAX_SECOND_FACTOR_TRIES, MAX_SESSION_LIFE_S, NewPasskey,
+    PASSKEY_CEREMONY_LIFE_S, PROVIDER_CODE_LIFE_S, PROVIDER_STATE_LIFE_S, PasskeySettings, Passkeys, Proof,
+    RECOVERY_CODES, REFRESH_GRACE_S, REFRESH_TOKEN_LIFE_S, RESET_LINK_LIFE_S, SECOND_FACTOR_LIFE_S,
+    SecondFactor, SecondFactorMethod, SessionTokens, SignedIn, TokenKind, TotpOffer, VERIFY_LINK_LIFE_S,
+    method,
 };
 pub use token::{
     DEVICE_TOKEN_PREFIX, INVITE_TOKEN_PREFIX, InviteToken, LINK_TOKEN_PREFIX, MAX_TOKEN_BYTES,
     REFRESH_TOKEN_PREFIX, STEP_TOKEN_PREFIX,
+};
+pub use webauthn_rs::prelude::{
+    CreationChallengeResponse, PublicKeyCredential, RegisterPublicKeyCredential, RequestChallengeResponse,
 };

@@ -8,6 +8,7 @@ use lattice_auth::jwks::HttpFetch;
 use lattice_auth::openid::{
     ClientAuthentication, KeyedSecret, Provider, ProviderSettings, Providers, apple, google,
 };
+use lattice_auth::{PasskeySettings, Passkeys};
 use lattice_store::time::Clock;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -44,6 +45,12 @@ pub struct ProviderConfig {
     /// Other identity providers, found by discovery: a JSON array, or the path of a file with one.
     #[arg(long, env = "OIDC_PROVIDERS", hide_env_values = true)]
     pub oidc_providers: Option<SecretString>,
+    /// Domain that passkeys belong to: `example.com`. Without it there are none.
+    #[arg(long, env = "PASSKEY_DOMAIN")]
+    pub passkey_domain: Option<String>,
+    /// Origins of the pages and apps that use passkeys, separated by commas: `https://app.example.com`. By default the domain over HTTPS.
+    #[arg(long, env = "PASSKEY_ORIGINS", value_delimiter = ',')]
+    pub passkey_origins: Vec<Url>,
     /// Where browsers may be sent when they have signed in by a provider: exact addresses, separated by commas.
     #[arg(long, env = "REDIRECT_URIS", value_delimiter = ',', value_parser = parse_redirect)]
     pub redirect_uris: Vec<String>,
@@ -82,6 +89,12 @@ impl ProviderConfig {
                 "REDIRECT_URIS needs PUBLIC_URL: providers must know where browsers come back".to_owned(),
             );
         }
+        if self.passkey_domain.is_none() && !self.passkey_origins.is_empty() {
+            return Some("PASSKEY_ORIGINS is set but PASSKEY_DOMAIN is not".to_owned());
+        }
+        if let Err(problem) = self.passkeys("Lattice") {
+            return Some(format!("PASSKEY_DOMAIN and PASSKEY_ORIGINS cannot be used: {problem}"));
+        }
         match self.settings() {
             Err(problem) => Some(problem),
             Ok(all) => {
@@ -109,6 +122,20 @@ impl ProviderConfig {
             public_url,
             redirect_uris: self.redirect_uris.clone(),
         })
+    }
+
+    /// What checks passkeys, where there are any. `name` is what people call the app.
+    ///
+    /// # Errors
+    /// What does not fit together.
+    pub fn passkeys(&self, name: &str) -> Result<Option<Passkeys>, String> {
+        let Some(domain) = &self.passkey_domain else { return Ok(None) };
+        let own = || Url::parse(&format!("https://{domain}")).map_err(|_| format!("{domain} is no domain"));
+        let origins = match &self.passkey_origins[..] {
+            [] => vec![own()?],
+            origins => origins.to_vec(),
+        };
+        Passkeys::new(&PasskeySettings { rp_id: domain.clone(), origins, name: name.to_owned() }).map(Some)
     }
 
     /// Whether there are any.

@@ -143,6 +143,10 @@ impl Server {
             Some((mail, post)) => (auth.with_mailer(mail), Some(post)),
             None => (auth, None),
         };
+        let auth = match config.providers.passkeys(&config.mail.app_name).map_err(StartError::External)? {
+            Some(passkeys) => auth.with_passkeys(passkeys),
+            None => auth,
+        };
         let auth = Arc::new(with_others(auth, config, &clock)?);
 
         let (stop, stop_bus) = (CancellationToken::new(), CancellationToken::new());
@@ -210,7 +214,8 @@ impl Server {
         let spaces = Arc::new(spaces);
         let state =
             http::state::AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces))
-                .with_limits(limits);
+                .with_limits(limits)
+                .named(&config.mail.app_name);
         let router = http::router(state, sync);
         let router =
             if config.external.local_sign_in { router } else { http::local_sign_in::refused(router) };

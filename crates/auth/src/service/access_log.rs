@@ -49,4 +49,12 @@ impl AuthService {
         let fresh = self.clock.now_us() - session.created_us < FRESH_SESSION_S * SECOND_US;
         if fresh { Ok(()) } else { Err(AuthError::SessionNotFresh) }
     }
+
+    /// The same, but for anonymous accounts: their owners have no way to sign in again until they have added one.
+    pub(super) async fn require_fresh_or_anonymous(&self, identity: &Identity) -> Result<(), AuthError> {
+        match self.require_fresh(identity).await {
+            Err(AuthError::SessionNotFresh) if self.store.is_anonymous(identity.user).await? => Ok(()),
+            fresh => fresh,
+        }
+    }
 }

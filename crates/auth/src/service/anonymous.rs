@@ -31,7 +31,7 @@ impl AuthService {
         };
         let look_us = now_us + REFRESH_TOKEN_LIFE_S * SECOND_US;
         self.store.create_anonymous(user.clone(), look_us).await?;
-        self.open_session(user, method::ANONYMOUS, client).await
+        self.begin_session(user, method::ANONYMOUS, client).await
     }
 
     /// Gives an anonymous account an address and a password. It stays the same account; its sessions end for one that is answered,
@@ -66,7 +66,7 @@ impl AuthService {
         self.store.revoke_all_sessions(user, self.clock.now_us()).await?;
         let user = self.store.user_by_id(user).await?.ok_or(AuthError::SessionRevoked)?;
         self.greet_new_address(&user).await?;
-        self.open_session(user, method::PASSWORD, client).await
+        self.begin_session(user, method::PASSWORD, client).await
     }
 
     /// Whether somebody's account is anonymous.

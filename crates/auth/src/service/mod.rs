@@ -3,6 +3,7 @@
 mod access_log;
 mod anonymous;
 mod external;
+mod factors;
 mod identities;
 mod known;
 mod links;
@@ -31,6 +32,11 @@ pub(crate) use passwords::checked_name;
 
 pub use access_log::FRESH_SESSION_S;
 
+pub use factors::{
+    Ceremony, Challenge, MAX_PASSKEYS, MAX_SECOND_FACTOR_TRIES, NewPasskey, PASSKEY_CEREMONY_LIFE_S,
+    PasskeySettings, Passkeys, RECOVERY_CODES, SECOND_FACTOR_LIFE_S, SecondFactor, SecondFactorMethod,
+    TotpOffer,
+};
 pub use identities::{KnownIdentity, MAX_IDENTITIES};
 pub use providers::{Arrival, Departure, PROVIDER_CODE_LIFE_S, PROVIDER_STATE_LIFE_S, Proof};
 pub use sign_in::{SignedIn, TokenKind};
@@ -67,6 +73,8 @@ pub mod method {
     pub const PASSWORD: &str = "password";
     /// Nothing: the account was made with the session, and nothing else leads to it.
     pub const ANONYMOUS: &str = "anonymous";
+    /// A passkey.
+    pub const PASSKEY: &str = "passkey";
     /// A token of an external issuer.
     pub const EXTERNAL: &str = "external";
 }
@@ -146,6 +154,7 @@ pub struct AuthService {
     random: Arc<dyn Random>,
     external: Option<ExternalIssuer>,
     providers: Providers,
+    passkeys: Option<factors::Passkeys>,
 }
 
 impl fmt::Debug for AuthService {
@@ -177,6 +186,7 @@ impl AuthService {
             audit,
             external: None,
             providers: Providers::default(),
+            passkeys: None,
             clock,
             random,
         }

@@ -25,7 +25,7 @@ impl AuthService {
         client: Client,
     ) -> Result<SessionTokens, AuthError> {
         let user = self.create_user(email, password, full_name, &client).await?;
-        self.open_session(user, method::PASSWORD, client).await
+        self.begin_session(user, method::PASSWORD, client).await
     }
 
     /// Makes an account and gives out a device token.
@@ -40,13 +40,13 @@ impl AuthService {
         client: Client,
     ) -> Result<DeviceToken, AuthError> {
         let user = self.create_user(email, password, full_name, &client).await?;
-        self.open_device(user, method::PASSWORD, client).await
+        self.begin_device(user, method::PASSWORD, client).await
     }
 
     /// Logs in by e-mail address and password.
     ///
     /// # Errors
-    /// [`AuthError::InvalidCredentials`], [`AuthError::Busy`], or the store's.
+    /// [`AuthError::InvalidCredentials`], [`AuthError::SecondFactorRequired`], [`AuthError::Busy`], or the store's.
     pub async fn login(
         &self,
         email: &str,

@@ -44,14 +44,37 @@ impl AuthService {
         kind: TokenKind,
         client: Client,
     ) -> Result<SignedIn, AuthError> {
+        self.require_second_factor(&user, method, kind, &client).await?;
+        self.begin(user, method, kind, client).await
+    }
+
+    /// The same for whoever has shown all that is asked for.
+    pub(super) async fn begin(
+        &self,
+        user: User,
+        method: &str,
+        kind: TokenKind,
+        client: Client,
+    ) -> Result<SignedIn, AuthError> {
         match kind {
-            TokenKind::Session => self.open_session(user, method, client).await.map(SignedIn::Session),
-            TokenKind::Device => self.open_device(user, method, client).await.map(SignedIn::Device),
+            TokenKind::Session => self.begin_session(user, method, client).await.map(SignedIn::Session),
+            TokenKind::Device => self.begin_device(user, method, client).await.map(SignedIn::Device),
         }
     }
 
-    /// Opens a session with short access tokens for a user who has shown by `method` who they are.
+    /// Opens a session with short access tokens for a user who has shown by `method` who they are, if no second factor is asked for.
     pub(crate) async fn open_session(
+        &self,
+        user: User,
+        method: &str,
+        client: Client,
+    ) -> Result<SessionTokens, AuthError> {
+        self.require_second_factor(&user, method, TokenKind::Session, &client).await?;
+        self.begin_session(user, method, client).await
+    }
+
+    /// The same for whoever has shown all that is asked for, or has just made the account.
+    pub(super) async fn begin_session(
         &self,
         user: User,
         method: &str,
@@ -70,8 +93,19 @@ impl AuthService {
         self.tokens(user, id, &refresh, now_us).await
     }
 
-    /// Opens a session with one long-lived token for a user who has shown by `method` who they are.
+    /// Opens a session with one long-lived token for a user who has shown by `method` who they are, if no second factor is asked for.
     pub(crate) async fn open_device(
+        &self,
+        user: User,
+        method: &str,
+        client: Client,
+    ) -> Result<DeviceToken, AuthError> {
+        self.require_second_factor(&user, method, TokenKind::Device, &client).await?;
+        self.begin_device(user, method, client).await
+    }
+
+    /// The same for whoever has shown all that is asked for, or has just made the account.
+    pub(super) async fn begin_device(
         &self,
         user: User,
         method: &str,

@@ -28,7 +28,7 @@ pub(super) struct Credentials {
     pub(super) device_name: Option<String>,
 }
 
-problems!(Problems, [BODY], 401 "invalid_credentials", 403 "email_unverified", 429 "rate_limited", 503 "busy", 503 "closing");
+problems!(Problems, [BODY], 401 "invalid_credentials", 403 "email_unverified", 403 "second_factor_required", 429 "rate_limited", 503 "busy", 503 "closing");
 
 /// Logs in.
 #[utoipa::path(

@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::state::AppState;
 use super::{answer, attempts};
 
-problems!(Problems, [BODY], 401 "invalid_credentials", 403 "email_unverified", 429 "rate_limited", 503 "busy", 503 "closing");
+problems!(Problems, [BODY], 401 "invalid_credentials", 403 "email_unverified", 403 "second_factor_required", 429 "rate_limited", 503 "busy", 503 "closing");
 
 /// Logs in, as deployed clients do.
 #[utoipa::path(

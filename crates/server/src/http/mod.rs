@@ -9,6 +9,7 @@ pub mod bearer;
 mod client;
 mod delete_profile;
 pub mod export;
+mod factors;
 mod headers;
 mod healthz;
 mod invites;
@@ -22,6 +23,7 @@ mod logout;
 pub(crate) mod openapi;
 pub mod origins;
 pub mod page;
+mod passkeys;
 mod path;
 pub mod problem;
 mod profile;
@@ -88,6 +90,17 @@ fn documented(state: AppState, sync: OpenApiRouter) -> OpenApiRouter {
         .routes(routes!(providers::exchange::exchange_code))
         .routes(routes!(providers::identities::list_identities, providers::link::link_identity))
         .routes(routes!(providers::unlink::unlink_identity))
+        .routes(routes!(factors::answer::answer_second_factor))
+        .routes(routes!(factors::ask_passkey::ask_second_passkey))
+        .routes(routes!(factors::show::show_second_factors))
+        .routes(routes!(factors::offer_totp::offer_totp, factors::remove_totp::remove_totp))
+        .routes(routes!(factors::confirm_totp::confirm_totp))
+        .routes(routes!(factors::renew_codes::renew_codes))
+        .routes(routes!(passkeys::start_sign_in::start_passkey_sign_in))
+        .routes(routes!(passkeys::sign_in::sign_in_by_passkey))
+        .routes(routes!(passkeys::start::start_passkey))
+        .routes(routes!(passkeys::list::list_passkeys, passkeys::finish::finish_passkey))
+        .routes(routes!(passkeys::remove::remove_passkey))
         .routes(routes!(register_device::register))
         .routes(routes!(login_device::login))
         .routes(routes!(profile::profile, delete_profile::delete_profile))

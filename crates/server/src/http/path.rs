@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use lattice_auth::AuthError;
 use lattice_engine::SpaceId;
 use lattice_protocol::id::parse_uuid;
-use lattice_store::accounts::{IdentityId, SessionId, UserId};
+use lattice_store::accounts::{IdentityId, PasskeyId, SessionId, UserId};
 use lattice_store::directory::{Denied, InviteId, Selector};
 
 use super::problem::Problem;
@@ -22,6 +22,8 @@ pub(super) struct OfSession(pub(super) SessionId);
 pub(super) struct OfProvider(pub(super) String);
 /// `{identity}`.
 pub(super) struct OfIdentity(pub(super) IdentityId);
+/// `{passkey}`.
+pub(super) struct OfPasskey(pub(super) PasskeyId);
 /// `{invite}`.
 pub(super) struct OfInvite(pub(super) InviteId);
 
@@ -79,6 +81,15 @@ impl<S: Send + Sync> FromRequestParts<S> for OfIdentity {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let id = id(named(parts, state, "identity").await);
         id.map(|id| Self(IdentityId(id))).ok_or_else(|| AuthError::IdentityNotFound.into())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfPasskey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = id(named(parts, state, "passkey").await);
+        id.map(|id| Self(PasskeyId(id))).ok_or_else(|| AuthError::PasskeyNotFound.into())
     }
 }
 

@@ -5,7 +5,7 @@ use std::error::Error;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use lattice_auth::AuthError;
+use lattice_auth::{AuthError, Challenge, SECOND_FACTOR_LIFE_S};
 use lattice_store::StoreError;
 use lattice_store::directory::Denied;
 use serde::Serialize;
@@ -24,6 +24,7 @@ pub struct Problem {
     code: &'static str,
     detail: Cow<'static, str>,
     retry_after_s: Option<u32>,
+    challenge: Option<Box<Challenge>>,
 }
 
 /// A problem document (RFC 9457).
@@ -42,13 +43,23 @@ pub(super) struct Document<'a> {
     code: &'static str,
     /// One sentence for people.
     detail: &'a str,
+    /// With `second_factor_required`: what the second factor is to be sent with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    challenge: Option<&'a str>,
+    /// With `second_factor_required`: `totp`, `passkey`, `recovery_code`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    methods: Option<Vec<&'static str>>,
+    /// With `second_factor_required`: how long there is for it, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "expiresIn")]
+    expires_in: Option<i64>,
 }
 
 impl Problem {
     /// A refusal. The detail is one sentence, and never repeats what the client sent.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, detail: detail.into(), retry_after_s: None }
+        Self { status, code, detail: detail.into(), retry_after_s: None, challenge: None }
     }
 
     /// The request does not say who makes it.
@@ -132,20 +143,30 @@ impl From<AuthError> for Problem {
             | AuthError::AccountExists
             | AuthError::IdentityTaken
             | AuthError::TooManyIdentities
+            | AuthError::TotpOn
+            | AuthError::NoSecondFactor
+            | AuthError::PasskeyKnown
+            | AuthError::TooManyPasskeys
             | AuthError::LastWayIn => StatusCode::CONFLICT,
             AuthError::AnonymousOff
             | AuthError::BrowserFlowOff
+            | AuthError::PasskeysOff
             | AuthError::AccessDenied
             | AuthError::IdentityEmailUnverified => StatusCode::FORBIDDEN,
-            AuthError::SessionNotFound | AuthError::ProviderUnknown | AuthError::IdentityNotFound => {
-                StatusCode::NOT_FOUND
-            }
+            AuthError::SessionNotFound
+            | AuthError::ProviderUnknown
+            | AuthError::IdentityNotFound
+            | AuthError::TotpOff
+            | AuthError::PasskeyNotFound => StatusCode::NOT_FOUND,
             AuthError::EmailUnverified => StatusCode::FORBIDDEN,
             AuthError::MailUnavailable => StatusCode::FORBIDDEN,
             AuthError::InvalidCredentials
             | AuthError::TokenExpired
             | AuthError::TokenInvalid
             | AuthError::SessionRevoked
+            | AuthError::SecondFactorInvalid
+            | AuthError::ChallengeInvalid
+            | AuthError::PasskeyInvalid
             | AuthError::CodeInvalid
             | AuthError::IdTokenInvalid(_)
             | AuthError::IdTokenExpired
@@ -153,6 +174,11 @@ impl From<AuthError> for Problem {
             | AuthError::IdTokenUsed
             | AuthError::RefreshReused(_) => StatusCode::UNAUTHORIZED,
             AuthError::SessionNotFresh | AuthError::PermissionDenied => StatusCode::FORBIDDEN,
+            AuthError::SecondFactorRequired(challenge) => {
+                let detail = "A second factor is needed: POST /auth/second-factor.";
+                let problem = Self::new(StatusCode::FORBIDDEN, error.code(), detail);
+                return Self { challenge: Some(Box::new(challenge.clone())), ..problem };
+            }
             AuthError::Busy | AuthError::ProviderUnavailable | AuthError::ProviderRefused => {
                 return Self::unavailable(error.code(), sentence(&error.to_string()));
             }
@@ -236,6 +262,12 @@ impl IntoResponse for Problem {
             status: self.status.as_u16(),
             code: self.code,
             detail: &self.detail,
+            challenge: self.challenge.as_ref().map(|challenge| challenge.token.as_str()),
+            methods: self
+                .challenge
+                .as_ref()
+                .map(|challenge| challenge.methods.iter().map(|method| method.as_str()).collect()),
+            expires_in: self.challenge.as_ref().map(|_| SECOND_FACTOR_LIFE_S),
         };
         // Text and numbers alone cannot fail to be written.
         let body = serde_json::to_vec(&document).unwrap_or_default();

@@ -20,6 +20,8 @@ pub struct AppState {
     pub spaces: Arc<Spaces>,
     /// How often anybody may try.
     pub limits: Arc<Limits>,
+    /// What people call the app.
+    pub app_name: Arc<str>,
 }
 
 impl AppState {
@@ -27,7 +29,13 @@ impl AppState {
     #[must_use]
     pub fn new(auth: Arc<AuthService>, readiness: Arc<Readiness>, spaces: Arc<Spaces>) -> Self {
         let limits = Arc::new(Limits::off(ServerSecret::random(&SystemRandom)));
-        Self { auth, readiness, spaces, limits }
+        Self { auth, readiness, spaces, limits, app_name: "Lattice".into() }
+    }
+
+    /// With what people call the app.
+    #[must_use]
+    pub fn named(self, app_name: &str) -> Self {
+        Self { app_name: app_name.into(), ..self }
     }
 
     /// With limits.

@@ -38,7 +38,7 @@ pub(in crate::http) struct CodeExchange {
     device_token: bool,
 }
 
-problems!(Problems, [BODY], 401 "code_invalid", 401 "invalid_credentials", 409 "account_exists", 429 "rate_limited", 503 "busy", 503 "closing");
+problems!(Problems, [BODY], 401 "code_invalid", 401 "invalid_credentials", 409 "account_exists", 403 "second_factor_required", 429 "rate_limited", 503 "busy", 503 "closing");
 
 /// Exchanges a code for tokens.
 #[utoipa::path(

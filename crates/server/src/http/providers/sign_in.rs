@@ -53,7 +53,7 @@ pub(super) fn kind(device_token: bool) -> TokenKind {
     if device_token { TokenKind::Device } else { TokenKind::Session }
 }
 
-problems!(Problems, [BODY], 404 "provider_unknown", 401 "id_token_invalid", 401 "id_token_expired", 401 "id_token_used", 401 "nonce_mismatch", 401 "invalid_credentials", 409 "account_exists", 422 "bad_name", 429 "rate_limited", 503 "provider_unavailable", 503 "busy", 503 "closing");
+problems!(Problems, [BODY], 404 "provider_unknown", 401 "id_token_invalid", 401 "id_token_expired", 401 "id_token_used", 401 "nonce_mismatch", 401 "invalid_credentials", 409 "account_exists", 403 "second_factor_required", 422 "bad_name", 429 "rate_limited", 503 "provider_unavailable", 503 "busy", 503 "closing");
 
 /// Signs in by an ID token.
 #[utoipa::path(
