@@ -12,7 +12,7 @@ mod views;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_auth::{AuthError, AuthService, Identity};
+use lattice_auth::{AuthError, AuthService, Identity, MAX_IDENTITIES, MAX_PASSKEYS};
 use lattice_store::StoreError;
 use lattice_store::access_log::EventQuery;
 use lattice_store::accounts::UserId;
@@ -108,10 +108,23 @@ impl Export<'_> {
         for session in self.from.accounts.list_sessions(self.user, MAX_SESSIONS).await? {
             self.lines.line(&Line::session(&session)).await?;
         }
+        self.ways_in().await?;
         self.invitations().await?;
         self.spaces().await?;
         self.refusals().await?;
         self.events().await
+    }
+
+    /// How the user signs in, without what is secret of it.
+    async fn ways_in(&mut self) -> Result<(), ExportError> {
+        for identity in self.from.accounts.identities(self.user, MAX_IDENTITIES).await? {
+            self.lines.line(&Line::identity(&identity)).await?;
+        }
+        for passkey in self.from.accounts.passkeys(self.user, MAX_PASSKEYS).await? {
+            self.lines.line(&Line::passkey(&passkey)).await?;
+        }
+        let factors = self.from.accounts.second_factors(self.user).await?;
+        self.lines.line(&Line::second_factors(factors)).await
     }
 
     /// Invites for the user's e-mail address.

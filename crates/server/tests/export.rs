@@ -97,7 +97,10 @@ fn of_space<'a>(lines: &'a [Value], space: &str) -> Vec<&'a Value> {
 #[test]
 fn an_export_has_what_is_one_s_own_and_nothing_else() {
     let Cast { server, ann, bob, own, other } = cast();
+    let (_, offer) = post(&server, "/profile/totp", Some(&ann.token), &json!({}));
     let found = export(&server, &ann);
+    assert_eq!(found["secondFactors"][0]["totp"], json!(false), "it is not confirmed");
+    assert!(!format!("{found:?}").contains(offer["secret"].as_str().expect("a secret")));
     assert_eq!(found["export"][0]["userId"], json!(ann.user));
     let profile = &found["profile"][0];
     assert_eq!((&profile["email"], &profile["hasPassword"]), (&json!(ann.email), &json!(true)));

@@ -10,6 +10,7 @@ use common::http::{make_space, post, sign_up};
 use common::json_client::OFFER;
 use common::server::TestServer;
 use common::socket::{handshake, handshake_with};
+use lattice_testkit::{IdToken, Issuer};
 use serde_json::{Value, json};
 
 /// What must be nowhere, each with what it is.
@@ -152,6 +153,58 @@ fn live(server: &TestServer, secrets: &mut Secrets) {
     assert_eq!(ann.send(server, "GET", "/profile", Some(&last), "").0, 200);
 }
 
+/// Signs in by a provider, with a second factor, and by a passkey, rightly and wrongly.
+fn live_elsewhere(server: &TestServer, issuer: &Issuer, secrets: &mut Secrets) {
+    let caller = Caller::at("127.0.0.1", "secrets/2");
+    secrets.add("the client's secret", Issuer::CLIENT_SECRET);
+    let cy = sign_up(server, "cy");
+    let bearer = Some(cy.token.as_str());
+    secrets.add("Cy's token", &cy.token);
+    let nonce = secrets.add("a nonce", "nonce-of-the-test-of-secrets");
+    let token = issuer.mint(&IdToken::new().claim("nonce", nonce.as_str()));
+    let token = secrets.add("an ID token", &token);
+    let wrong = secrets.add("a wrong ID token", &issuer.mint(&IdToken::new().claim("aud", "nobody")));
+    for body in [
+        json!({"idToken": wrong}),
+        json!({"idToken": token}),
+        json!({"idToken": [token]}),
+        json!({"nonce": token}),
+    ] {
+        assert!(caller.json(server, "POST", "/auth/corp", None, &body).0 >= 400, "{body}");
+    }
+    let body = json!({"provider": "corp", "idToken": token, "nonce": nonce});
+    assert_eq!(post(server, "/profile/identities", bearer, &body).0, 201);
+    let query = format!("state={token}&code={nonce}&error={nonce}");
+    caller.send(server, "GET", &format!("/auth/corp/callback?{query}"), None, "");
+    caller.send(server, "POST", "/auth/corp/callback", None, &query);
+    let challenge = "x".repeat(43);
+    let path = format!("/auth/corp/start?redirect_uri=https://app.example.com/in&code_challenge={challenge}");
+    assert_eq!(caller.send(server, "GET", &path, None, "").0, 303);
+
+    let (_, offer) = post(server, "/profile/totp", bearer, &json!({}));
+    let secret = secrets.add_of("the secret of codes", &offer, "secret");
+    let now_s = std::time::UNIX_EPOCH.elapsed().expect("a time after 1970").as_secs();
+    let app = totp_rs::Secret::try_from_base32(&secret).expect("base32");
+    let app = totp_rs::Builder::new().with_secret(app).build().expect("a secret");
+    let code = app.generate(now_s).to_string();
+    let (status, codes) = post(server, "/profile/totp/confirm", bearer, &json!({"code": code}));
+    assert_eq!(status, 200, "{codes}");
+    let recovery = secrets.add("a recovery code", codes["recoveryCodes"][0].as_str().expect("a code"));
+    let credentials = json!({"email": cy.email, "password": common::http::PASSWORD});
+    let (_, half) = post(server, "/auth/login", None, &credentials);
+    let challenge = secrets.add_of("a challenge", &half, "challenge");
+    for guess in [&nonce, &secret] {
+        post(server, "/auth/second-factor", None, &json!({"challenge": challenge, "code": guess}));
+        post(server, "/auth/second-factor", None, &json!({"challenge": guess, "recoveryCode": recovery}));
+    }
+    let (_, login) =
+        post(server, "/auth/second-factor", None, &json!({"challenge": challenge, "recoveryCode": recovery}));
+    secrets.add_of("a token after a second factor", &login, "token");
+    let (_, asked) = post(server, "/auth/passkey/start", None, &json!({}));
+    let asked = secrets.add_of("a challenge of a passkey", &asked, "challenge");
+    post(server, "/auth/passkey", None, &json!({"challenge": asked, "credential": {"id": asked}}));
+}
+
 fn rename(server: &TestServer, from: &str, to: &str) {
     let sql = format!("ALTER TABLE {from} RENAME TO {to}");
     match server.database() {
@@ -166,8 +219,19 @@ fn rename(server: &TestServer, from: &str, to: &str) {
 
 #[test]
 fn no_secret_is_in_any_log_or_in_the_database() {
-    let mut server = TestServer::start(&[("LOG", "trace")]);
+    let issuer = Issuer::start();
+    let provider = json!([{
+        "name": "corp", "issuer": issuer.url(), "clientIds": ["lattice-test"], "clientSecret": Issuer::CLIENT_SECRET,
+    }]);
+    let mut server = TestServer::start(&[
+        ("LOG", "trace"),
+        ("OIDC_PROVIDERS", &provider.to_string()),
+        ("PUBLIC_URL", "https://sync.example.com"),
+        ("REDIRECT_URIS", "https://app.example.com/in"),
+        ("PASSKEY_DOMAIN", "example.com"),
+    ]);
     let mut secrets = Secrets::default();
+    live_elsewhere(&server, &issuer, &mut secrets);
     live(&server, &mut secrets);
     assert!(secrets.0.len() > 20, "a part of each token counts");
     assert!(server.terminate().success());

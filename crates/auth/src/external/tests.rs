@@ -255,7 +255,7 @@ async fn an_account_that_was_deleted_is_not_made_again_by_an_old_token() {
     let (bench, issuer) = bench(settings());
     let token = issuer.token(&claims(json!({"exp": NOW_S + 6_000})));
     let identity = let_in(&bench, &token).await;
-    bench.auth.confirm_external(&token).await.expect("no password to ask for");
+    bench.auth.confirm_without_password(&identity, &token).await.expect("no password to ask for");
     bench.auth.bury_external(identity.user).await.expect("buried");
     bench.auth.bury_external(identity.user).await.expect("buried twice");
     assert_eq!(bench.store.delete_user(identity.user).await, Ok(true));
@@ -322,7 +322,9 @@ async fn tokens_of_this_server_stay_what_they_are() {
         bench.auth.signup("ann@example.com", "correct horse".into(), None, crate::Client::default()).await;
     let tokens = tokens.expect("an account");
     let_in(&bench, &tokens.access).await;
-    assert_eq!(bench.auth.confirm_external(&tokens.access).await, Err(AuthError::InvalidCredentials));
+    let identity = bench.auth.authenticate(&tokens.access).await.expect("somebody");
+    let confirmed = bench.auth.confirm_without_password(&identity, &tokens.access).await;
+    assert_eq!(confirmed, Err(AuthError::InvalidCredentials));
     // The issuer signs for itself, not for us.
     let forged = issuer.token(&json!({
         "iss": crate::ISSUER, "aud": crate::AUDIENCE, "sub": tokens.user.id.to_string(), "exp": NOW_S + 600,

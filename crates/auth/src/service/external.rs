@@ -50,17 +50,26 @@ impl AuthService {
         }
     }
 
-    /// Whether this is a token of the external issuer, and its user one who has no password to be asked for.
+    /// Whether somebody who has no password to be asked for is to be taken for the owner of their account: their external issuer says
+    /// so, or they have signed in a moment ago.
     ///
     /// # Errors
-    /// [`AuthError::InvalidCredentials`], those of [`authenticate`](Self::authenticate), or the store's.
-    pub async fn confirm_external(&self, token: &SecretString) -> Result<(), AuthError> {
-        let now_us = self.clock.now_us();
+    /// [`AuthError::InvalidCredentials`] when there is a password, [`AuthError::SessionNotFresh`], [`AuthError::SessionRevoked`], those of
+    /// [`authenticate`](Self::authenticate), or the store's.
+    pub async fn confirm_without_password(
+        &self,
+        identity: &Identity,
+        token: &SecretString,
+    ) -> Result<(), AuthError> {
+        let user = self.store.user_by_id(identity.user).await?.ok_or(AuthError::SessionRevoked)?;
+        if user.password_hash.is_some() {
+            return Err(AuthError::InvalidCredentials);
+        }
         let token = token.expose_secret();
-        let issuer = self.external.as_ref().filter(|issuer| issuer.claims_to_be_ours(token));
-        let issuer = issuer.ok_or(AuthError::InvalidCredentials)?;
-        let (_, user) = self.identify_external(issuer, token, now_us).await?;
-        if user.password_hash.is_none() { Ok(()) } else { Err(AuthError::InvalidCredentials) }
+        match self.external.as_ref().filter(|issuer| issuer.claims_to_be_ours(token)) {
+            Some(issuer) => self.identify_external(issuer, token, self.clock.now_us()).await.map(drop),
+            None => self.require_fresh(identity).await,
+        }
     }
 
     /// To be called before a user is deleted: tokens of the external issuer that were made until now do not bring the account back.

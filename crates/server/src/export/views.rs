@@ -5,6 +5,8 @@ use lattice_protocol::id::format_uuid;
 use lattice_protocol::plain::write_plain;
 use lattice_store::accounts::{Session, SessionKind, User, UserId};
 use lattice_store::directory::{Invite, SpaceEntry};
+use lattice_store::factors::{SecondFactors, StoredPasskey};
+use lattice_store::identities::LinkedIdentity;
 use lattice_store::spaces::AuditLine;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -60,6 +62,34 @@ pub(super) struct SessionView<'a> {
     last_used_at: f64,
     expires_at: f64,
     revoked_at: Option<f64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct IdentityView<'a> {
+    id: String,
+    issuer: &'a str,
+    subject: &'a str,
+    email: Option<&'a str>,
+    linked_at: f64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PasskeyView<'a> {
+    id: String,
+    name: &'a str,
+    second_factor: bool,
+    created_at: f64,
+    last_used_at: Option<f64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SecondFactorsView {
+    totp: bool,
+    passkey: bool,
+    recovery_codes: u32,
 }
 
 #[derive(Serialize)]
@@ -163,6 +193,39 @@ impl<'a> Line<SessionView<'a>> {
             revoked_at: session.revoked_us.map(seconds),
         };
         Self { kind: "session", content }
+    }
+}
+
+impl<'a> Line<IdentityView<'a>> {
+    pub(super) fn identity(identity: &'a LinkedIdentity) -> Self {
+        let content = IdentityView {
+            id: identity.id.to_string(),
+            issuer: &identity.issuer,
+            subject: &identity.subject,
+            email: identity.email.as_deref(),
+            linked_at: seconds(identity.created_us),
+        };
+        Self { kind: "identity", content }
+    }
+}
+
+impl<'a> Line<PasskeyView<'a>> {
+    pub(super) fn passkey(passkey: &'a StoredPasskey) -> Self {
+        let content = PasskeyView {
+            id: passkey.id.to_string(),
+            name: &passkey.name,
+            second_factor: passkey.second_factor,
+            created_at: seconds(passkey.created_us),
+            last_used_at: passkey.last_used_us.map(seconds),
+        };
+        Self { kind: "passkey", content }
+    }
+}
+
+impl Line<SecondFactorsView> {
+    pub(super) fn second_factors(factors: SecondFactors) -> Self {
+        let SecondFactors { totp, passkey, recovery_codes } = factors;
+        Self { kind: "secondFactors", content: SecondFactorsView { totp, passkey, recovery_codes } }
     }
 }
 

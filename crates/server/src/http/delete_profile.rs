@@ -1,8 +1,9 @@
 //! `DELETE /profile {password}`: deletes the account of the bearer token with everything that is its own alone, 204.
 //!
-//! Whoever has no password and comes with a token of the external issuer is taken at that issuer's word.
+//! Whoever has no password must have signed in within the last 15 minutes, or come with a token of the external issuer, and is taken at
+//! that issuer's word.
 //!
-//! Refusals: `wrong_password` (403), `owns_spaces` (409) while it owns shared or public spaces with other members.
+//! Refusals: `wrong_password`, `session_not_fresh` (403), `owns_spaces` (409) while it owns shared or public spaces with other members.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,7 +12,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::bearer::{Bearer, Caller};
+use super::bearer::{Bearer, CallerSession};
 use super::json::Json;
 use super::openapi::problems;
 use super::problem::Problem;
@@ -21,13 +22,13 @@ use crate::limits::Class;
 /// Asked again, since what is deleted does not come back.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Confirmation {
-    /// Not asked for where an external issuer vouches for an account without one.
+    /// Not asked for where the account has none.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = Password)]
     password: Option<SecretString>,
 }
 
-problems!(Problems, [TOKEN, BODY], 403 "wrong_password", 429 "rate_limited", 409 "owns_spaces");
+problems!(Problems, [TOKEN, BODY], 403 "wrong_password", 403 "session_not_fresh", 429 "rate_limited", 409 "owns_spaces");
 
 /// Deletes one's account.
 #[utoipa::path(
@@ -40,14 +41,15 @@ problems!(Problems, [TOKEN, BODY], 403 "wrong_password", 429 "rate_limited", 409
 )]
 pub(super) async fn delete_profile(
     State(state): State<AppState>,
-    Caller(user): Caller,
+    CallerSession(caller): CallerSession,
     Bearer(token): Bearer,
     Json(Confirmation { password }): Json<Confirmation>,
 ) -> Result<StatusCode, Problem> {
+    let user = caller.user;
     state.limits.user(Class::SignInAccount, user).await?;
     let confirmed = match password {
         Some(password) => state.auth.confirm_password(user, password).await,
-        None => state.auth.confirm_external(&token).await,
+        None => state.auth.confirm_without_password(&caller, &token).await,
     };
     match confirmed {
         Err(AuthError::InvalidCredentials) => {

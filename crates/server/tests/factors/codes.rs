@@ -6,9 +6,9 @@ use lattice_testkit::Issuer;
 use serde_json::{Value, json};
 use totp_rs::{Builder, Secret};
 
-use crate::common::http::{Account, PASSWORD, call, get, post, sign_up};
-use crate::common::server::TestServer;
-use crate::{answer, challenge, log_in, refused, text};
+use super::common::http::{Account, PASSWORD, call, get, post, sign_up};
+use super::common::server::TestServer;
+use super::{answer, challenge, log_in, refused, text};
 
 /// How long a code is of now, in seconds.
 const STEP_S: u64 = 30;

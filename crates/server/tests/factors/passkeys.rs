@@ -3,9 +3,9 @@
 use lattice_testkit::Authenticator;
 use serde_json::{Value, json};
 
-use crate::common::http::{Account, call, get, post, sign_up};
-use crate::common::server::TestServer;
-use crate::{answer, challenge, log_in, refused, text};
+use super::common::http::{Account, call, get, post, sign_up};
+use super::common::server::TestServer;
+use super::{answer, challenge, log_in, refused, text};
 
 const ORIGIN: &str = "https://app.example.com";
 
@@ -184,6 +184,6 @@ fn without_a_domain_there_are_none() {
     refused(post(&server, "/profile/passkeys/start", Some(&ann.token), &json!({})), 403, "passkeys_off");
     let folder = tempfile::tempdir().expect("a folder");
     let settings = [("PASSKEY_DOMAIN", "example.com"), ("PASSKEY_ORIGINS", "https://other.example")];
-    let ended = crate::common::server::run_to_end(folder.path(), &settings);
+    let ended = super::common::server::run_to_end(folder.path(), &settings);
     assert!(ended.stderr.contains("PASSKEY_DOMAIN"), "{}", ended.stderr);
 }

@@ -20,6 +20,8 @@ mod deletion;
 mod export;
 #[path = "../external.rs"]
 mod external;
+#[path = "../factors/main.rs"]
+mod factors;
 #[path = "../json/main.rs"]
 mod json;
 #[path = "../kill.rs"]
@@ -28,6 +30,8 @@ mod kill;
 mod lifecycle;
 #[path = "../limits.rs"]
 mod limits;
+#[path = "../providers/main.rs"]
+mod providers;
 #[path = "../refusals.rs"]
 mod refusals;
 #[path = "../secrets.rs"]

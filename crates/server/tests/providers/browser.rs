@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use crate::common::http::{post, sign_up};
-use crate::common::server::TestServer;
-use crate::{APP, PUBLIC_URL, refused, start, start_with, text, ways_in};
+use super::common::http::{post, sign_up};
+use super::common::server::TestServer;
+use super::{APP, PUBLIC_URL, refused, start, start_with, text, ways_in};
 
 const VERIFIER: &str = "a-verifier-of-more-than-forty-three-characters";
 

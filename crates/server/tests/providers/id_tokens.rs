@@ -5,9 +5,9 @@ use lattice_testkit::{IdToken, Issuer, KeyKind, KeySet, OldKeys, Signature};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::common::device::{Device, ITEM, converge, field, row_id};
-use crate::common::http::{Account, get, post};
-use crate::{now_s, refused, sign_in, start, text, token, ways_in};
+use super::common::device::{Device, ITEM, converge, field, row_id};
+use super::common::http::{Account, get, post};
+use super::{now_s, refused, sign_in, start, text, token, ways_in};
 
 #[test]
 fn people_sign_in_and_sync() {
@@ -196,7 +196,7 @@ fn keys_rotate_while_people_sign_in() {
 fn tokens_look_as_those_of_google_and_apple_do() {
     let issuer = Issuer::start();
     let spellings = json!({"issuerSpellings": ["accounts.google.com"]});
-    let server = crate::start_with(&issuer, &spellings, &[]);
+    let server = super::start_with(&issuer, &spellings, &[]);
     let of = |claims: &Value| {
         let claims = claims.as_object().expect("claims");
         claims.iter().fold(IdToken::new(), |token, (name, value)| token.claim(name, value.clone()))

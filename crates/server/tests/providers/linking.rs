@@ -3,10 +3,10 @@
 use lattice_testkit::Issuer;
 use serde_json::{Value, json};
 
-use crate::common::http::{PASSWORD, call, get, post, sign_up};
-use crate::common::json_client::JsonClient;
-use crate::common::server::TestServer;
-use crate::{refused, sign_in, start, start_with, text, token, ways_in};
+use super::common::http::{PASSWORD, call, get, post, sign_up};
+use super::common::json_client::JsonClient;
+use super::common::server::TestServer;
+use super::{refused, sign_in, start, start_with, text, token, ways_in};
 
 #[track_caller]
 fn link(server: &TestServer, bearer: &str, token: &str) -> (u16, Value) {
@@ -105,4 +105,8 @@ fn an_account_that_goes_frees_its_identity() {
     let (status, again) = sign_in(&server, &issuer.mint(&token("ann")));
     assert_eq!(status, 200, "{again}");
     assert_ne!(again["user"]["id"], json!(ann.user));
+    // Without a password it goes as well, for whoever has just signed in.
+    let (status, answer) = call(&server, "DELETE", "/profile", text(&again["token"]), Some(&json!({})));
+    assert_eq!(status, 204, "{answer}");
+    refused(get(&server, "/profile", text(&again["token"])), 401, "token_invalid");
 }

@@ -1,10 +1,9 @@
 //! Second factors and passkeys, over real sockets, with an authenticator in software.
 
+#[path = "../common/mod.rs"]
 mod common;
 
-#[path = "factors/codes.rs"]
 mod codes;
-#[path = "factors/passkeys.rs"]
 mod passkeys;
 
 use common::http::{PASSWORD, post};

@@ -1,13 +1,11 @@
 //! Signing in by an identity provider, which is a process of its own, over real sockets: with ID tokens that apps bring, and with
 //! browsers that go there and come back.
 
+#[path = "../common/mod.rs"]
 mod common;
 
-#[path = "providers/browser.rs"]
 mod browser;
-#[path = "providers/id_tokens.rs"]
 mod id_tokens;
-#[path = "providers/linking.rs"]
 mod linking;
 
 use std::time::UNIX_EPOCH;
