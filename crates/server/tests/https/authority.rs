@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 
@@ -10,6 +13,7 @@ use rustls::pki_types::CertificateDer;
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     cert: CertificateDer<'static>,
+    pem: String,
 }
 
 /// A certificate chain and its key, as PEM.
@@ -26,13 +30,30 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, "the tests' authority");
         let key = KeyPair::generate().expect("a key");
         let cert = params.self_signed(&key).expect("a certificate");
-        Self { cert: cert.der().clone(), issuer: Issuer::new(params, key) }
+        Self { cert: cert.der().clone(), pem: cert.pem(), issuer: Issuer::new(params, key) }
     }
 
     pub(crate) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.cert.clone()).expect("a root");
         roots
+    }
+
+    /// Its own certificate, as PEM.
+    pub(crate) fn pem(&self) -> String {
+        self.pem.clone()
+    }
+
+    /// Signs what a server asks for, if it asks for these names.
+    pub(crate) fn sign(&self, request: &[u8], names: &[String]) -> Option<String> {
+        let request = CertificateSigningRequestParams::from_der(&request.to_vec().into()).ok()?;
+        let asked = request.params.subject_alt_names.iter();
+        let asked = asked.filter_map(|name| match name {
+            SanType::DnsName(name) => Some(name.as_str()),
+            _ => None,
+        });
+        let asked: Vec<&str> = asked.collect();
+        (asked == names).then(|| request.signed_by(&self.issuer).ok().map(|cert| cert.pem())).flatten()
     }
 
     /// A certificate for these names and addresses.

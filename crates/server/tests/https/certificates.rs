@@ -31,8 +31,9 @@ fn until_shown(server: &TestServer, authority: &Authority, expected: &Certificat
     }
 }
 
+/// Waits until the server has said something.
 #[track_caller]
-fn until_logged(server: &TestServer, text: &str) {
+pub(crate) fn until_logged(server: &TestServer, text: &str) {
     let deadline = Instant::now() + PATIENCE;
     while !server.log().contains(text) {
         assert!(Instant::now() < deadline, "{text}");

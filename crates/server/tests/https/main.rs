@@ -3,9 +3,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod acme;
 mod authority;
 mod certificates;
 mod client;
+mod directory;
+mod http2;
 mod protocol;
 mod redirect;
 mod tunnel;

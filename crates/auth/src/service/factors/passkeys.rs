@@ -98,7 +98,7 @@ impl AuthService {
         self.require_fresh_or_anonymous(identity).await?;
         let user = self.store.user_by_id(identity.user).await?.ok_or(AuthError::SessionRevoked)?;
         let known = self.store.passkeys(user.id, MAX_PASSKEYS).await?;
-        let known = known.into_iter().map(|passkey| passkey.credential_id.into()).collect();
+        let known = known.into_iter().map(|passkey| passkey.credential_id).collect();
         let name = user.email.as_deref().unwrap_or(DEFAULT_NAME);
         let shown = user.full_name.as_deref().unwrap_or(name);
         let id = Uuid::from_bytes(user.id.0);
