@@ -73,3 +73,13 @@ impl Bench {
 pub(crate) fn cheap() -> PasswordCost {
     PasswordCost { memory_kib: 8, passes: 1, lanes: 1 }
 }
+
+/// A key of a provider's, Ed25519.
+pub(crate) fn signing_key() -> jsonwebtoken::EncodingKey {
+    crate::install_crypto_provider();
+    // PKCS #8 around a seed (RFC 8410, section 7).
+    let mut der =
+        vec![0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    der.extend([7; 32]);
+    jsonwebtoken::EncodingKey::from_ed_der(&der)
+}

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::Identity;
 use crate::jwks::{FetchError, HttpFetch, JwksSource};
-use crate::testing::Bench;
+use crate::testing::{Bench, signing_key};
 
 const ISSUER: &str = "https://id.example";
 const NOW_S: i64 = 1_800_000_000;
@@ -26,13 +26,7 @@ struct Issuer {
 
 impl Issuer {
     fn new() -> Arc<Self> {
-        crate::install_crypto_provider();
-        // PKCS #8 around a seed (RFC 8410, section 7).
-        let mut der = vec![
-            0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-        ];
-        der.extend([7; 32]);
-        Arc::new(Self { key: EncodingKey::from_ed_der(&der), works: AtomicBool::new(true) })
+        Arc::new(Self { key: signing_key(), works: AtomicBool::new(true) })
     }
 
     fn token(&self, claims: &Value) -> SecretString {

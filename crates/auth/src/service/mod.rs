@@ -2,6 +2,7 @@
 
 mod access_log;
 mod anonymous;
+mod browsers;
 mod external;
 mod factors;
 mod identities;
@@ -11,6 +12,7 @@ mod passwords;
 mod providers;
 mod sessions;
 mod sign_in;
+mod steps;
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,13 +34,14 @@ pub(crate) use passwords::checked_name;
 
 pub use access_log::FRESH_SESSION_S;
 
+pub use browsers::{Arrival, Departure, PROVIDER_STATE_LIFE_S};
 pub use factors::{
     Ceremony, Challenge, MAX_PASSKEYS, MAX_SECOND_FACTOR_TRIES, NewPasskey, PASSKEY_CEREMONY_LIFE_S,
     PasskeySettings, Passkeys, RECOVERY_CODES, SECOND_FACTOR_LIFE_S, SecondFactor, SecondFactorMethod,
     TotpOffer,
 };
 pub use identities::{KnownIdentity, MAX_IDENTITIES};
-pub use providers::{Arrival, Departure, PROVIDER_CODE_LIFE_S, PROVIDER_STATE_LIFE_S, Proof};
+pub use providers::{PROVIDER_CODE_LIFE_S, Proof};
 pub use sign_in::{SignedIn, TokenKind};
 
 pub use links::{EMAIL_LINK_LIFE_S, RESET_LINK_LIFE_S, VERIFY_LINK_LIFE_S};
@@ -261,6 +264,10 @@ impl AuthService {
 
 #[cfg(test)]
 mod anonymous_tests;
+#[cfg(test)]
+mod browsers_tests;
+#[cfg(test)]
+mod factors_tests;
 #[cfg(test)]
 mod legacy_tests;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use lattice_store::accounts::{User, UserId};
 use lattice_store::one_time::OneTimeToken;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use webauthn_rs::prelude::{PasskeyAuthentication, PublicKeyCredential, RequestChallengeResponse};
 
@@ -124,7 +124,7 @@ impl AuthService {
         };
         let token = StepToken::random(&*self.random);
         self.put_step(&token, PURPOSE, Some(user.id), &half, SECOND_FACTOR_LIFE_S).await?;
-        let token = secrecy::ExposeSecret::expose_secret(&token.to_text()).to_owned();
+        let token = token.to_text().expose_secret().to_owned();
         Err(AuthError::SecondFactorRequired(Challenge { token, methods }))
     }
 

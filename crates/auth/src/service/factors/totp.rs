@@ -2,7 +2,7 @@
 
 use lattice_store::accounts::UserId;
 use lattice_store::factors::Totp as StoredTotp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use totp_rs::{Builder, Totp};
 
 use super::super::{AuthService, Identity, SECOND_US};
@@ -116,7 +116,6 @@ impl AuthService {
 
     /// The time step that a code is of: now, or the one before or after, for clocks that are off.
     fn step_of(&self, totp: &StoredTotp, code: &SecretString) -> Option<i64> {
-        use secrecy::ExposeSecret;
         let code: String = code.expose_secret().chars().filter(|c| !c.is_whitespace()).collect();
         let now_s = u64::try_from(self.clock.now_us() / SECOND_US).ok()?;
         let totp: Totp = Builder::new().with_secret(totp.secret.clone()).build().ok()?;
