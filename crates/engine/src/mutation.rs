@@ -104,6 +104,8 @@ mutations! {
     ResumedTwice = "resumed-twice",
     /// A subscription begins anew while its old stream owes verdicts.
     HastySubscribe = "hasty-subscribe",
+    /// Another view is shown while uploads that were taken in the one before wait to be stored.
+    HastyView = "hasty-view",
     /// Uploads that overtook one which was refused as a whole are not answered with current values.
     OvertakenUploads = "overtaken-uploads",
 }

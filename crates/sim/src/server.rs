@@ -120,6 +120,13 @@ pub struct Peer {
     pub down: VecDeque<Bytes>,
 }
 
+impl Peer {
+    /// Whether uploads of a seat wait to be merged.
+    fn waits(&self, seat: SeatNo) -> bool {
+        self.waiting.iter().any(|waiting| waiting.seat == seat)
+    }
+}
+
 /// One space on a connection.
 struct Seat {
     space: usize,
@@ -143,6 +150,8 @@ struct Waiting {
     seat: SeatNo,
     incoming: Vec<Incoming>,
     bytes: usize,
+    /// Whether it is answered with current values: said when it was handed over, whatever is shown since.
+    echoes: bool,
     /// What a JSON client calls it.
     id: Option<UploadId>,
 }
@@ -312,7 +321,9 @@ impl Server {
         let Some(frame) = peer.up.pop_front() else { return Ok(false) };
         // A client's acks are not needed.
         if let Ok(ClientFrame::Changes(incoming)) = decode(&frame, limits::MAX_CHANGES_PER_FRAME) {
-            peer.waiting.push_back(Waiting { seat: NATIVE, incoming, bytes: frame.len(), id: None });
+            let echoes = peer.seats.get(&NATIVE).is_some_and(|seat| seat.stream.echoes());
+            let bytes = frame.len();
+            peer.waiting.push_back(Waiting { seat: NATIVE, incoming, bytes, echoes, id: None });
         }
         Ok(true)
     }
@@ -415,7 +426,7 @@ impl Server {
             origin: Arc::clone(&seat.origin),
             incoming: waiting.incoming.clone(),
             plain: peer.json.is_some(),
-            echoes: seat.stream.echoes(),
+            echoes: waiting.echoes,
             bytes: waiting.bytes,
         };
         let result = self.group.upload(world.connection(), &mut upload, now_us);

@@ -56,6 +56,7 @@ const SHARED: &[(&str, u64)] = &[
     ("ended-views", 9_120),
     ("resumed-twice", 2_320),
     ("hasty-subscribe", 0),
+    ("hasty-view", 2_600),
     ("overtaken-uploads", 291_360),
 ];
 

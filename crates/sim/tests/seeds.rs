@@ -82,6 +82,9 @@ regressions! {
     /// An upload over HTTP was taken by a policy that its request had not looked at: that its sender had been shown as much was
     /// remembered by nobody.
     rights_are_looked_at_before_an_upload_over_http_is_answered: Shared 29919,
+    /// An upload was taken while everything was shown, so not to be answered with current values, and stored when a filter had been set:
+    /// its row was neither corrected nor taken back.
+    a_view_waits_for_what_was_taken_in_the_one_before: Shared 2689,
     /// A client that polls one page at a time was sent back to the first page of its way to another view each time: another
     /// view had been shown at seqs that it had not reached.
     a_poll_on_its_way_to_another_view_leads_on: Shared 24,

@@ -147,20 +147,22 @@ impl Server {
         Ok(changed.then_some(space))
     }
 
-    /// What somebody may do may have changed: shows them what they may see now, or ends it.
+    /// What somebody may do may have changed: shows them what they may see now, or ends it. Before another view is shown, what the
+    /// connection has handed over is stored: false as long as it waits for that.
     pub(super) fn recheck(
         &mut self,
         world: &World,
         no: ConnectionNo,
         seat_no: SeatNo,
         rng: &mut Rng,
-    ) -> Result<(), StoreError> {
-        let Some(peer) = self.peers.get(&no) else { return Ok(()) };
-        let (user, Some(seat)) = (peer.user, peer.seats.get(&seat_no)) else { return Ok(()) };
+    ) -> Result<bool, StoreError> {
+        let Some(peer) = self.peers.get(&no) else { return Ok(true) };
+        let (user, Some(seat)) = (peer.user, peer.seats.get(&seat_no)) else { return Ok(true) };
+        let waits = peer.waits(seat_no);
         let (space, filter, seat_view) = (seat.space, seat.filter.clone(), seat.stream.view().id());
         let Some(access) = self.access(world, space, user)? else {
             self.end(no, seat_no);
-            return Ok(());
+            return Ok(true);
         };
         let view = view_of(&access, user, filter);
         if Mutation::StalePages.is_active()
@@ -169,33 +171,36 @@ impl Server {
             self.deliver(world, no, seat_no, &request, data, rng)?;
         }
         let same = view.id() == seat_view;
+        if !same && waits && !Mutation::HastyView.is_active() {
+            return Ok(false);
+        }
         if !(same && Mutation::EndedViews.is_active()) {
             self.remember(world, space, user, &view)?;
         }
         let version = self.spaces[space].version;
         let nonce = rng.bits();
         let minter = &self.spaces[space].space.minter;
-        let Some(peer) = self.peers.get_mut(&no) else { return Ok(()) };
-        let Some(seat) = peer.seats.get_mut(&seat_no) else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(&no) else { return Ok(true) };
+        let Some(seat) = peer.seats.get_mut(&seat_no) else { return Ok(true) };
         seat.version = version;
         if peer.json.is_some() && seat.role != access.role {
             peer.down.push_back(encode_access(seat.json.name, Some(json::role(access.role))));
         }
         seat.role = access.role;
         if same {
-            return Ok(());
+            return Ok(true);
         }
         // It was read to be shown in another view.
         seat.reading = None;
         if !seat.stream.change_view(user, view, nonce) {
             self.end(no, seat_no); // it begins anew, with the next connection
-            return Ok(());
+            return Ok(true);
         }
         match peer.json {
             Some(_) => json::begin(seat, minter, &mut peer.down),
             None => deliver::announce(seat, minter, &mut peer.down),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Ends what a connection is sent of a space. A native connection ends with it.

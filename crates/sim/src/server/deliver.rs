@@ -46,8 +46,7 @@ impl Server {
         let Some(seat) = peer.seats.get_mut(&seat_no) else { return Ok(false) };
         let live = &self.spaces[seat.space];
         if seat.version != live.version && (!Mutation::StaleViews.is_active() || rng.chance(30)) {
-            self.recheck(world, no, seat_no, rng)?;
-            return Ok(true);
+            return self.recheck(world, no, seat_no, rng);
         }
         if seat.has_sent && !seat.is_remembered {
             let (space, user, view) = (seat.space, peer.user, std::sync::Arc::clone(seat.stream.view()));

@@ -258,6 +258,11 @@ impl Server {
         let filter = Some(subscribe.filter).filter(|filter| !filter.is_everything()).map(Arc::new);
         if let Some(old) = self.seat_of(no, space) {
             if subscribe.cursor.is_some() && !Mutation::ResumedTwice.is_active() {
+                // What was handed over is stored first, see [`Server::recheck`].
+                let waits = self.peers.get(&no).is_some_and(|peer| peer.waits(old));
+                if waits && !Mutation::HastyView.is_active() {
+                    return Ok(false);
+                }
                 self.filter_anew(world, no, old, filter, rng)?;
                 return Ok(true);
             }
@@ -323,7 +328,7 @@ impl Server {
         seat.filter = filter;
         let head = self.spaces[seat.space].head;
         peer.down.push_back(plain::encode_ready(seat.json.name, head, role(seat.role)));
-        self.recheck(world, no, seat_no, rng)
+        self.recheck(world, no, seat_no, rng).map(drop)
     }
 
     /// Begins a stream where a cursor says, or anew.
@@ -411,7 +416,8 @@ impl Server {
         };
         let incoming = upload.changes.read(upload.id.as_ref(), &mut source);
         if let Some(peer) = self.peers.get_mut(&no) {
-            peer.waiting.push_back(Waiting { seat: seat_no, incoming, bytes, id: upload.id });
+            let echoes = peer.seats.get(&seat_no).is_some_and(|seat| seat.stream.echoes());
+            peer.waiting.push_back(Waiting { seat: seat_no, incoming, bytes, echoes, id: upload.id });
         }
         Ok(())
     }
@@ -491,7 +497,7 @@ impl Server {
         let seat = self.peers.get(&no).and_then(|peer| peer.seats.get(&seat_no));
         let behind =
             seat.is_some_and(|seat| seat.json.is_request && seat.version != self.spaces[seat.space].version);
-        if behind { self.recheck(world, no, seat_no, rng) } else { Ok(()) }
+        if behind { self.recheck(world, no, seat_no, rng).map(drop) } else { Ok(()) }
     }
 
     /// A request ends with its answer.
