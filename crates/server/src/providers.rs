@@ -109,7 +109,7 @@ impl ProviderConfig {
     /// The providers, which are asked by `fetch`.
     ///
     /// # Errors
-    /// What [`problem`](Self::problem) says.
+    /// What cannot be used, as a sentence for the operator.
     pub fn build(
         &self,
         public_url: Option<Url>,

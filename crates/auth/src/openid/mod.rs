@@ -1,7 +1,7 @@
 //! Identity providers that speak OpenID Connect (Core 1.0): Google, Apple, and any other by discovery.
 //!
 //! A provider vouches for somebody by an ID token. Apps bring one that they got themselves, or send a browser here, and then it is
-//! fetched by the code flow ([`flow`]). One function checks both ([`Provider::verify`]), with the algorithms of the provider's own
+//! fetched by the code flow (`flow`). One function checks both (`Provider::verify`), with the algorithms of the provider's own
 //! keys and against a clock that is a parameter.
 
 mod client_secret;
