@@ -15,7 +15,7 @@ use url::Url;
 use super::{ClientAuthentication, Provider};
 use crate::AuthError;
 use crate::jwks::discovery::{discover, endpoint};
-use crate::jwks::{FetchError, HttpFetch};
+use crate::jwks::{FAILURE_PAUSE_S, FetchError, HttpFetch};
 
 /// For how long the endpoints of a provider are used before it is asked again, in seconds.
 pub const ENDPOINTS_FRESH_S: i64 = 3_600;
@@ -23,12 +23,20 @@ const SECOND_US: i64 = 1_000_000;
 
 /// Where a provider does what.
 #[derive(Clone, Debug)]
-pub(super) struct Endpoints {
+struct Endpoints {
     authorization: Url,
     token: Url,
     /// Whether the secret goes into the body, not into a header.
     posts_secret: bool,
     asked_us: i64,
+}
+
+/// What is known of where a provider does what.
+#[derive(Default)]
+pub(super) struct KnownEndpoints {
+    held: Option<Endpoints>,
+    /// When it was last asked in vain, unless it has answered since.
+    failed_us: Option<i64>,
 }
 
 /// Sends for the library.
@@ -130,24 +138,26 @@ impl Provider {
         }
     }
 
-    /// Its endpoints, from its discovery document. While it cannot be reached, those known last are used.
+    /// Its endpoints, from its discovery document. While it cannot be reached, those known last are used, and it is asked again
+    /// after [`FAILURE_PAUSE_S`] at the earliest: however many come, they do not wait for one attempt after the other.
     async fn endpoints(&self) -> Result<Endpoints, AuthError> {
         // Held while it is asked: whoever else wants to know waits for the same answer.
-        let mut held = self.endpoints.lock().await;
+        let mut known = self.endpoints.lock().await;
         let now_us = self.clock.now_us();
-        let is_fresh = |endpoints: &&Endpoints| {
-            (0..ENDPOINTS_FRESH_S * SECOND_US).contains(&(now_us - endpoints.asked_us))
-        };
-        if let Some(endpoints) = held.as_ref().filter(is_fresh) {
-            return Ok(endpoints.clone());
-        }
-        match self.ask_endpoints(now_us).await {
-            Ok(endpoints) => Ok(held.insert(endpoints).clone()),
-            Err(reason) => {
-                tracing::warn!(provider = self.name(), reason, "the provider's endpoints are not known");
-                held.clone().ok_or(AuthError::ProviderUnavailable)
+        let is_recent = |at_us: i64, span_s: i64| (0..span_s * SECOND_US).contains(&(now_us - at_us));
+        let is_fresh = known.held.as_ref().is_some_and(|held| is_recent(held.asked_us, ENDPOINTS_FRESH_S));
+        let has_just_failed = known.failed_us.is_some_and(|at_us| is_recent(at_us, FAILURE_PAUSE_S));
+        if !is_fresh && !has_just_failed {
+            match self.ask_endpoints(now_us).await {
+                Ok(endpoints) => *known = KnownEndpoints { held: Some(endpoints), failed_us: None },
+                Err(reason) => {
+                    tracing::warn!(provider = self.name(), reason, "the provider's endpoints are not known");
+                    // When it was known: the attempt has taken its time.
+                    known.failed_us = Some(self.clock.now_us());
+                }
             }
         }
+        known.held.clone().ok_or(AuthError::ProviderUnavailable)
     }
 
     async fn ask_endpoints(&self, asked_us: i64) -> Result<Endpoints, String> {

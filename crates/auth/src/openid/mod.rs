@@ -116,7 +116,7 @@ pub struct Provider {
     keys: JwksCache,
     fetch: Arc<dyn HttpFetch>,
     clock: Arc<dyn Clock>,
-    endpoints: tokio::sync::Mutex<Option<flow::Endpoints>>,
+    endpoints: tokio::sync::Mutex<flow::KnownEndpoints>,
 }
 
 impl fmt::Debug for Provider {

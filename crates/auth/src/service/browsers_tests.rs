@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::AuthError;
-use crate::jwks::{FetchError, HttpFetch};
+use crate::jwks::{FAILURE_PAUSE_S, FetchError, HttpFetch};
 use crate::openid::{ClientAuthentication, ENDPOINTS_FRESH_S, Provider, google};
 use crate::testing::{Bench, signing_key};
 
@@ -187,15 +187,20 @@ async fn endpoints_outlive_an_outage() {
     let discovered = || provider.count("/.well-known/openid-configuration");
     provider.works.store(false, Ordering::SeqCst);
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER));
-    let away = bench.auth.depart("google", APP, &challenge, None).await.map(drop);
-    assert_eq!(away, Err(AuthError::ProviderUnavailable));
+    for _ in 0..3 {
+        let away = bench.auth.depart("google", APP, &challenge, None).await.map(drop);
+        assert_eq!(away, Err(AuthError::ProviderUnavailable));
+    }
+    assert_eq!(discovered(), 1, "it is left alone for a moment");
     provider.works.store(true, Ordering::SeqCst);
+    bench.clock.forward_s(FAILURE_PAUSE_S);
     depart(&bench).await;
     depart(&bench).await;
     assert_eq!(discovered(), 2, "once they are known they are not asked for");
     provider.works.store(false, Ordering::SeqCst);
     bench.clock.forward_s(ENDPOINTS_FRESH_S);
     let departure = depart(&bench).await;
+    depart(&bench).await;
     assert_eq!(discovered(), 3);
     assert_eq!(arrive(&bench, &departure).await, Ok((None, Some("provider_unavailable".to_owned()))));
 }

@@ -88,20 +88,6 @@ impl AuthService {
         &self.providers
     }
 
-    /// Waits for what an ID token needs that is not in the store. To be called before a turn at the database is taken.
-    ///
-    /// # Errors
-    /// [`AuthError::ProviderUnknown`], [`AuthError::IdTokenInvalid`], [`AuthError::ProviderUnavailable`].
-    pub async fn prepare_provider(&self, provider: &str, token: &SecretString) -> Result<(), AuthError> {
-        let keys = self.providers.get(provider)?.keys();
-        match keys.keys_for(token.expose_secret()).await {
-            Err(AuthError::TokenInvalid) => {
-                Err(AuthError::IdTokenInvalid("no key of the provider has signed it"))
-            }
-            found => found.map(drop),
-        }
-    }
-
     /// Signs in whoever shows who they are elsewhere; the first time that makes an account.
     ///
     /// # Errors
