@@ -50,11 +50,14 @@ impl AuthService {
         if fresh { Ok(()) } else { Err(AuthError::SessionNotFresh) }
     }
 
-    /// The same, but for anonymous accounts: their owners have no way to sign in again until they have added one.
-    pub(super) async fn require_fresh_or_anonymous(&self, identity: &Identity) -> Result<(), AuthError> {
+    /// Whether whoever asks may add to how the account is signed in to: they have signed in a moment ago, or have an anonymous account,
+    /// which nobody can sign in to again; and the address is theirs, where they can show that. Else somebody could make an account
+    /// with the address of another, add a way in of their own, and keep it when the owner of the address takes the account over.
+    pub(super) async fn require_may_add(&self, identity: &Identity) -> Result<(), AuthError> {
         match self.require_fresh(identity).await {
-            Err(AuthError::SessionNotFresh) if self.store.is_anonymous(identity.user).await? => Ok(()),
-            fresh => fresh,
+            Err(AuthError::SessionNotFresh) if self.store.is_anonymous(identity.user).await? => {}
+            fresh => fresh?,
         }
+        self.require_verified_email(identity.user).await
     }
 }

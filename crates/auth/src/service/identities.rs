@@ -77,7 +77,7 @@ impl AuthService {
     /// [`AuthError::SessionNotFresh`], why the proof is not good, [`AuthError::IdentityEmailUnverified`], [`AuthError::IdentityTaken`],
     /// [`AuthError::TooManyIdentities`], [`AuthError::SessionRevoked`], or the store's.
     pub async fn link_identity(&self, identity: &Identity, proof: Proof) -> Result<KnownIdentity, AuthError> {
-        self.require_fresh_or_anonymous(identity).await?;
+        self.require_may_add(identity).await?;
         let refused = |error| self.proof_refused(error, &Client::default());
         let proven = self.prove(proof).await.map_err(refused)?;
         if proven.vouched.email.is_none() {

@@ -1,11 +1,12 @@
 use std::sync::{Arc, Mutex};
 
 use lattice_store::accounts::{SessionId, UserId};
+use lattice_store::time::Clock;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::*;
 use crate::mailer::Mailer;
-use crate::service::{Client, SessionTokens};
+use crate::service::{Client, PasskeySettings, Passkeys, Proof, SessionTokens};
 use crate::testing::Bench;
 
 const EMAIL: &str = "ann@example.com";
@@ -247,4 +248,36 @@ fn a_letter_shows_no_token() {
     let token: SecretString = "llt_secret".into();
     let letter = Letter { to: EMAIL.to_owned(), content: LetterContent::ResetPassword(token.clone()) };
     assert!(!format!("{letter:?}").contains(token.expose_secret()));
+}
+
+#[tokio::test]
+async fn nobody_prepares_an_account_under_an_address_that_may_be_another_s() {
+    let (bench, post, ann, link) = with_mail().await;
+    let settings = PasskeySettings {
+        rp_id: "example.com".to_owned(),
+        origins: vec!["https://example.com".parse().expect("an origin")],
+        name: "Trips".to_owned(),
+    };
+    let bench = bench.with(|auth| auth.with_passkeys(Passkeys::new(&settings).expect("settings")));
+    let identity = bench.auth.authenticate(&ann.access).await.expect("somebody");
+    let unverified = Err(AuthError::EmailUnverified);
+    assert_eq!(bench.auth.offer_totp(&identity, "Trips").await.map(drop), unverified);
+    assert_eq!(bench.auth.start_passkey(&identity).await.map(drop), unverified);
+    let proof = || Proof::Code { code: "x".into(), verifier: "x".into() };
+    assert_eq!(bench.auth.link_identity(&identity, proof()).await.map(drop), unverified);
+    assert_eq!(bench.auth.verify_email(&link).await, Ok(ann.user.id));
+    assert_eq!(bench.auth.link_identity(&identity, proof()).await.map(drop), Err(AuthError::CodeInvalid));
+    assert!(bench.auth.start_passkey(&identity).await.is_ok());
+    // An offer that is taken back is nothing that anybody must be told of; what was asked for is.
+    assert!(bench.auth.offer_totp(&identity, "Trips").await.is_ok());
+    assert_eq!(bench.auth.remove_totp(&identity).await, Ok(()));
+    assert!(post.is_empty());
+    let offer = bench.auth.offer_totp(&identity, "Trips").await.expect("an offer");
+    let secret = totp_rs::Secret::try_from_base32(offer.secret.expose_secret()).expect("base32");
+    let app = totp_rs::Builder::new().with_secret(secret).build().expect("a secret");
+    let now_s = (bench.clock.now_us() / SECOND_US).cast_unsigned();
+    let code: SecretString = app.generate(now_s).to_string().into();
+    assert!(bench.auth.confirm_totp(&identity, &code).await.is_ok());
+    assert_eq!(bench.auth.remove_totp(&identity).await, Ok(()));
+    assert_eq!(post.notice(), (EMAIL.to_owned(), "SecondFactorRemoved".to_owned()));
 }

@@ -68,9 +68,9 @@ fn text(content: &LetterContent, app: &str, links: &Links) -> Text {
             link: None,
         },
         LetterContent::SecondFactorRemoved => Text {
-            subject: format!("A second factor was removed at {app}"),
+            subject: format!("A passkey or second factor was removed at {app}"),
             text: format!(
-                "A second factor of your account at {app} was removed. If that was not you, ask for a new password at once, and add it \
+                "A passkey or second factor of your account at {app} was removed. If that was not you, ask for a new password at once, and add it \
                  again."
             ),
             link: None,

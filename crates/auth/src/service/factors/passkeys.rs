@@ -95,7 +95,7 @@ impl AuthService {
         identity: &Identity,
     ) -> Result<Ceremony<CreationChallengeResponse>, AuthError> {
         let webauthn = self.webauthn()?;
-        self.require_fresh_or_anonymous(identity).await?;
+        self.require_may_add(identity).await?;
         let user = self.store.user_by_id(identity.user).await?.ok_or(AuthError::SessionRevoked)?;
         let known = self.store.passkeys(user.id, MAX_PASSKEYS).await?;
         let known = known.into_iter().map(|passkey| passkey.credential_id).collect();
@@ -126,7 +126,7 @@ impl AuthService {
         second_factor: bool,
     ) -> Result<NewPasskey, AuthError> {
         let webauthn = self.webauthn()?;
-        self.require_fresh_or_anonymous(identity).await?;
+        self.require_may_add(identity).await?;
         let name = checked_name(name)?.unwrap_or_else(|| DEFAULT_NAME.to_owned());
         let (owner, state): (_, PasskeyRegistration) = self.end_ceremony(REGISTRATION, challenge).await?;
         if owner != Some(identity.user) {

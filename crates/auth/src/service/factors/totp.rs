@@ -29,9 +29,11 @@ impl AuthService {
     /// [`confirm_totp`](Self::confirm_totp).
     ///
     /// # Errors
-    /// [`AuthError::SessionNotFresh`], [`AuthError::TotpOn`], [`AuthError::SessionRevoked`], or the store's.
+    /// [`AuthError::SessionNotFresh`], [`AuthError::EmailUnverified`], [`AuthError::TotpOn`], [`AuthError::SessionRevoked`], or the
+    /// store's.
     pub async fn offer_totp(&self, identity: &Identity, app: &str) -> Result<TotpOffer, AuthError> {
         self.require_fresh(identity).await?;
+        self.require_verified_email(identity.user).await?;
         let user = self.store.user_by_id(identity.user).await?.ok_or(AuthError::SessionRevoked)?;
         let mut secret = vec![0; SECRET_BYTES];
         self.random.fill(&mut secret);

@@ -1,7 +1,7 @@
 //! `POST /profile/totp`: a secret for an authenticator app, for sessions that began within the last 15 minutes. Nothing is asked for
 //! until a code of it has come to `POST /profile/totp/confirm`.
 //!
-//! Refusals: `session_not_fresh` (403), `totp_on` (409).
+//! Refusals: `session_not_fresh`, `email_unverified` (403), `totp_on` (409).
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -26,7 +26,7 @@ pub(in crate::http) struct Offer<'a> {
     uri: &'a str,
 }
 
-problems!(Problems, [TOKEN], 403 "session_not_fresh", 409 "totp_on");
+problems!(Problems, [TOKEN], 403 "session_not_fresh", 403 "email_unverified", 409 "totp_on");
 
 /// Offers a secret for an authenticator app.
 #[utoipa::path(

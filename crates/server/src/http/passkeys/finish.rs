@@ -1,7 +1,7 @@
 //! `POST /profile/passkeys {challenge, credential, name?, secondFactor?}`: keeps a new passkey. It signs in by itself; with
 //! `secondFactor` it is also asked for where one signs in otherwise, and the first one to be so brings recovery codes, this once.
 //!
-//! Refusals: `challenge_invalid`, `passkey_invalid` (422), `passkey_known`, `too_many_passkeys` (409), `session_not_fresh` (403).
+//! Refusals: `challenge_invalid`, `passkey_invalid` (422), `passkey_known`, `too_many_passkeys` (409), `session_not_fresh`, `email_unverified` (403).
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -49,7 +49,7 @@ pub(in crate::http) struct Kept {
     recovery_codes: Vec<String>,
 }
 
-problems!(Problems, [TOKEN, BODY], 403 "passkeys_off", 403 "session_not_fresh", 422 "challenge_invalid", 422 "passkey_invalid", 422 "bad_name", 409 "passkey_known", 409 "too_many_passkeys");
+problems!(Problems, [TOKEN, BODY], 403 "passkeys_off", 403 "session_not_fresh", 403 "email_unverified", 422 "challenge_invalid", 422 "passkey_invalid", 422 "bad_name", 409 "passkey_known", 409 "too_many_passkeys");
 
 /// Keeps a new passkey.
 #[utoipa::path(

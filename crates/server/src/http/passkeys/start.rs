@@ -1,7 +1,7 @@
 //! `POST /profile/passkeys/start`: what an authenticator is to be asked for a new passkey. For sessions that began within the last 15
 //! minutes.
 //!
-//! Refusals: `passkeys_off`, `session_not_fresh` (403).
+//! Refusals: `passkeys_off`, `session_not_fresh`, `email_unverified` (403).
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,7 +14,7 @@ use crate::http::openapi::problems;
 use crate::http::problem::Problem;
 use crate::http::state::AppState;
 
-problems!(Problems, [TOKEN], 403 "passkeys_off", 403 "session_not_fresh");
+problems!(Problems, [TOKEN], 403 "passkeys_off", 403 "session_not_fresh", 403 "email_unverified");
 
 /// Asks for a new passkey.
 #[utoipa::path(

@@ -47,7 +47,7 @@ pub(in crate::http) struct NewIdentity {
     code_verifier: Option<SecretString>,
 }
 
-problems!(Problems, [TOKEN, BODY], 404 "provider_unknown", 401 "id_token_invalid", 401 "id_token_expired", 401 "id_token_used", 401 "nonce_mismatch", 401 "code_invalid", 403 "session_not_fresh", 403 "identity_email_unverified", 409 "identity_taken", 409 "too_many_identities", 429 "rate_limited");
+problems!(Problems, [TOKEN, BODY], 404 "provider_unknown", 401 "id_token_invalid", 401 "id_token_expired", 401 "id_token_used", 401 "nonce_mismatch", 401 "code_invalid", 403 "session_not_fresh", 403 "email_unverified", 403 "identity_email_unverified", 409 "identity_taken", 409 "too_many_identities", 429 "rate_limited");
 
 /// Links an account elsewhere to one's own.
 #[utoipa::path(
