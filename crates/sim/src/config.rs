@@ -7,11 +7,14 @@ use lattice_engine::{Rule, Rules};
 use lattice_protocol::{RowId, RowKey, Spelling};
 
 use crate::client::{Schema, Table};
+use crate::mixed::Mix;
 use crate::rng::Rng;
 use crate::server::Limits;
 
 /// Index of the first link table in the schema.
 pub const FIRST_LINK_TABLE: usize = 2;
+/// Index of the first table that not all clients have.
+pub(crate) const OTHER_TABLES: usize = 4;
 
 /// How often each step is taken, relative to the others.
 #[derive(Clone, Debug)]
@@ -52,13 +55,31 @@ pub enum Kind {
     Single,
     /// People share spaces.
     Shared,
+    /// As the first, with the clients that exist.
+    Mixed,
+    /// As the second, with the clients that exist.
+    SharedMixed,
 }
 
 impl Kind {
-    /// The kind that a seed plays unless something else is asked for: every third one is shared.
+    /// The kind that a seed plays unless something else is asked for: in every third one people share, in every second one are
+    /// the clients that exist.
     #[must_use]
     pub fn of(seed: u64) -> Self {
-        if seed.is_multiple_of(3) { Self::Shared } else { Self::Single }
+        match seed % 6 {
+            0 => Self::SharedMixed,
+            3 => Self::Shared,
+            1 | 2 => Self::Mixed,
+            _ => Self::Single,
+        }
+    }
+
+    fn is_shared(self) -> bool {
+        matches!(self, Self::Shared | Self::SharedMixed)
+    }
+
+    fn is_mixed(self) -> bool {
+        matches!(self, Self::Mixed | Self::SharedMixed)
     }
 }
 
@@ -129,6 +150,8 @@ pub struct Config {
     pub(crate) starves: bool,
     /// Where people share.
     pub(crate) sharing: Option<Sharing>,
+    /// What sets the clients apart, where they are those that exist.
+    pub(crate) mix: Option<Mix>,
 }
 
 fn often(rng: &mut Rng, usual: usize) -> usize {
@@ -154,12 +177,13 @@ impl Config {
     #[must_use]
     pub fn draw(rng: &mut Rng, kind: Kind) -> Self {
         let mut config = Self::draw_single(rng);
-        if kind == Kind::Shared {
+        if kind.is_shared() {
             let sharing = Sharing::draw(rng);
             config.spaces = rng.between(1, 2) + usize::from(sharing.private);
             config.clients += usize::from(config.spaces > 1);
             config.sharing = Some(sharing);
         }
+        config.mix = kind.is_mixed().then(|| Mix::draw(rng, kind.is_shared()));
         config
     }
 
@@ -229,6 +253,7 @@ impl Config {
             relink_percent: *rng.pick(&[0, 0, 0, 20]),
             starves: rng.chance(8),
             sharing: None,
+            mix: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use lattice_protocol::{EntryId, Field, RowId, RowKey, Spelling, value};
 
 use crate::client::Label;
-use crate::config::{Edits, FIRST_LINK_TABLE};
+use crate::config::{Edits, FIRST_LINK_TABLE, OTHER_TABLES};
 use crate::history::{History, note};
 use crate::wire;
 
@@ -39,6 +39,9 @@ impl History<'_> {
 
     pub(crate) fn edit(&mut self, client: usize) {
         self.edits += 1;
+        if self.extra_edit(client) {
+            return;
+        }
         let Edits { insert, update, delete, link, unlink, bad_value, bad_column, leave_filter } =
             self.config.edits;
         let weights = [insert, update, delete, link, unlink, bad_value, bad_column, leave_filter];
@@ -98,7 +101,10 @@ impl History<'_> {
 
     fn some_row(&mut self, client: usize, links: bool) -> Option<(usize, RowKey)> {
         let rows = self.clients[client].db.rows().keys();
-        let keys: Vec<_> = rows.filter(|(table, _)| (*table >= FIRST_LINK_TABLE) == links).cloned().collect();
+        let keys: Vec<_> = rows
+            .filter(|(table, _)| *table < OTHER_TABLES && (*table >= FIRST_LINK_TABLE) == links)
+            .cloned()
+            .collect();
         self.rng.pick_any(&keys)
     }
 

@@ -12,6 +12,7 @@ use lattice_store::sqlite::spaces;
 
 use crate::client::NativeClient;
 use crate::config::{Config, Kind, Weights};
+use crate::mixed::App;
 use crate::oracle::Witness;
 use crate::people::User;
 use crate::rng::Rng;
@@ -50,6 +51,12 @@ pub(crate) struct Client {
     /// How wrong its clock is.
     pub(crate) skew_us: i64,
     pub(crate) untimed: bool,
+    pub(crate) window: usize,
+    /// Where clients have more than one.
+    pub(crate) app: Option<App>,
+    pub(crate) has_connected: bool,
+    /// It was handed what its space does not have, or what it was not sent of its space counts as received.
+    pub(crate) is_foreign: bool,
 }
 
 /// A history in progress.
@@ -190,19 +197,28 @@ impl History<'_> {
 
     fn add_client(&mut self, space: usize, user: User) -> usize {
         let narrow = self.rng.chance(self.config.narrow_percent);
-        let schema = if narrow { &self.config.narrow_schema } else { &self.config.schema };
+        let schema = Arc::clone(if narrow { &self.config.narrow_schema } else { &self.config.schema });
         let window = *self.rng.pick(&[1, 2, 3, 5, 1_000]);
+        let app = self.draw_app();
+        let db = match app {
+            Some(app) => self.draw_database(app, window),
+            None => NativeClient::new(schema, window),
+        };
         let minute_us = 60_000_000;
         let skew_us =
             *self.rng.pick(&[0, 0, 0, 2 * minute_us, -2 * minute_us, 60 * minute_us, -60 * minute_us]);
         self.clients.push(Client {
-            db: NativeClient::new(Arc::clone(schema), window),
+            db,
             user,
             space,
             connection: None,
             writer: WriterId(self.rng.bytes()),
             skew_us,
             untimed: self.rng.chance(self.config.untimed_percent),
+            window,
+            app,
+            has_connected: false,
+            is_foreign: false,
         });
         self.clients.len() - 1
     }
@@ -213,6 +229,9 @@ impl History<'_> {
             && self.rng.chance(percent)
         {
             return self.shared_step();
+        }
+        if self.mixed_step()? {
+            return Ok(());
         }
         let client = self.rng.below(self.clients.len());
         let Weights { edit, toggle, upload, accept, commit, pull, receive, .. } = self.config.weights;
@@ -304,6 +323,7 @@ impl History<'_> {
     }
 
     pub(crate) fn connect(&mut self, client: usize) -> Result<(), Problem> {
+        self.forget_browser(client);
         let no = self.next_connection();
         let fresh = WriterId(self.rng.bytes());
         let it = &mut self.clients[client];
@@ -312,6 +332,7 @@ impl History<'_> {
         let at = (it.space, it.user);
         let cursor = self.server.connect(self.world, no, at, writer, last.as_deref()).map_err(broken)?;
         it.connection = cursor.is_some().then_some(no);
+        it.has_connected |= cursor.is_some();
         note!(self, "client {client}: connects as {no} (writer {writer:?}) with {last:?} = {cursor:?}");
         Ok(())
     }
@@ -437,6 +458,9 @@ impl History<'_> {
         let received =
             it.db.receive(&frame).map_err(|error| format!("a client cannot read a frame: {error}"))?;
         peer.up.extend(received.replies);
+        if let Some(id) = received.given_up.first() {
+            return Err(format!("client {client} was made to give up {id}"));
+        }
         let space = it.space;
         for id in received.acked {
             let live = self.server.space(space);
@@ -474,23 +498,17 @@ impl History<'_> {
             return;
         }
         note!(self, "client {}: made as a copy of {client}", self.clients.len());
-        let Client { db, user, space, skew_us, untimed, .. } = &self.clients[client];
-        let copy = Client {
-            db: db.clone(),
-            user: *user,
-            space: *space,
-            connection: None,
-            writer: WriterId(self.rng.bytes()),
-            skew_us: *skew_us,
-            untimed: *untimed,
-        };
+        let writer = WriterId(self.rng.bytes());
+        let it = &self.clients[client];
+        let copy = Client { db: it.db.clone(), connection: None, writer, ..*it };
         self.clients.push(copy);
     }
 
     /// A client hands an entry, received or its own, to another one.
     fn relay(&mut self, from: usize) {
         let to = self.rng.below(self.clients.len());
-        if to == from || self.clients[to].space != self.clients[from].space {
+        let is_far = self.clients[to].space != self.clients[from].space;
+        if to == from || is_far || self.clients[to].db.takes_checkpoints_of_others() {
             return;
         }
         if self.rng.chance(60) {

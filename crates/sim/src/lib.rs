@@ -10,6 +10,7 @@ mod edits;
 pub mod history;
 mod hosts;
 pub mod json_client;
+mod mixed;
 mod oracle;
 pub mod people;
 pub mod rng;

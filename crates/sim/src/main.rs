@@ -14,7 +14,7 @@ lattice-sim --seed N [--kind KIND] [--trace] [--mutation NAME]
   --seeds     plays these histories and lists the seeds of those that are wrong
   --first     stops at the first wrong one
   --seed      plays one history; --trace prints every step of it
-  --kind      single or shared; default: shared where the seed is a multiple of 3
+  --kind      single, shared, mixed or shared-mixed (with all generations of clients); default: by the seed
   --jobs      threads (default: one for each processor)
   --mutation  takes one rule away, to see that it is missed: ";
 
@@ -43,6 +43,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
                 arguments.kind = Some(match words.next()?.as_str() {
                     "single" => Kind::Single,
                     "shared" => Kind::Shared,
+                    "mixed" => Kind::Mixed,
+                    "shared-mixed" => Kind::SharedMixed,
                     _ => return None,
                 });
             }

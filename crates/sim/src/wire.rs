@@ -88,11 +88,16 @@ pub fn frame<'a>(entries: impl IntoIterator<Item = &'a Bytes>) -> Bytes {
     out.into()
 }
 
-/// Writes a string that needs no escapes, which is true of all names and ids of the model.
+/// Writes a string. Of all names and ids of the model only the column of a union's case holds anything that is escaped: quotes.
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    debug_assert!(!text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\'));
+    debug_assert!(!text.bytes().any(|byte| byte < 0x20 || byte == b'\\'));
     out.push(b'"');
-    out.extend_from_slice(text.as_bytes());
+    for byte in text.bytes() {
+        if byte == b'"' {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
     out.push(b'"');
 }
 

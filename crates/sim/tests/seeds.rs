@@ -3,7 +3,7 @@
 use lattice_sim::config::Kind;
 use lattice_sim::runner::{run_many, run_one};
 
-/// Histories of a test run, in every third of which people share spaces. `cargo run --release -p lattice-sim -- --seeds 0..1000000` plays more.
+/// Histories of a test run: in every third people share spaces, in every second are the clients that exist. `cargo run --release -p lattice-sim -- --seeds 0..1000000` plays more.
 const HISTORIES: u64 = 10_000;
 
 #[test]

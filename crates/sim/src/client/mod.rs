@@ -1,90 +1,36 @@
-//! A model of the deployed native client, as `native-protocol.md` describes it: wire frames in, wire frames out.
+//! Models of the deployed native clients, as `native-protocol.md` describes them: wire frames in, wire frames out.
 //!
-//! It compares nothing: whatever arrives later wins. It draws no random numbers and knows no time; ids and timestamps
-//! are given by its driver, so the same model runs in the simulation and against real sockets.
+//! They compare nothing: whatever arrives later wins. They draw no random numbers and know no time; ids and timestamps
+//! are given by their driver, so the same models run in the simulation and against real sockets.
+
+mod apply;
+mod checkpoint;
+mod generation;
+mod log;
+mod schema;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use lattice_protocol::native::{AckId, FrameError, ServerFrame, decode_server, encode_ack};
-use lattice_protocol::{EntryId, Field, Operation, Outgoing, RowId, RowKey, Spelling, names};
+use lattice_protocol::native::{FrameError, ServerFrame, decode_server, encode_ack};
+use lattice_protocol::{EntryId, Field, Operation, Outgoing, RowId, RowKey, names};
 
 use crate::wire;
 
+use apply::Applied;
+pub use apply::Unstored;
+use checkpoint::Checkpoint;
+pub use generation::Generation;
+use log::UploadLog;
+pub use log::{Label, LocalEntry};
+pub use schema::{CASE, LocalRow, Schema, Table};
+
 /// Deliveries that are remembered so as to be handed to other clients.
 const MAX_RECENT: usize = 8;
-
-/// A table of a client's schema.
-#[derive(Clone, Debug)]
-pub struct Table {
-    /// Its name; link tables start with `_`.
-    pub name: ByteString,
-    /// Its columns. The key columns of a link table are all of them.
-    pub columns: Vec<ByteString>,
-}
-
-impl Table {
-    /// A table with these columns.
-    #[must_use]
-    pub fn new(name: &'static str, columns: &[&'static str]) -> Self {
-        let columns = columns.iter().map(|column| ByteString::from_static(column)).collect();
-        Self { name: ByteString::from_static(name), columns }
-    }
-
-    /// Whether its rows are links.
-    #[must_use]
-    pub fn is_link(&self) -> bool {
-        self.name.starts_with('_')
-    }
-}
-
-/// A client's tables. Entries for other tables and columns are dropped and acknowledged.
-pub type Schema = Vec<Table>;
-
-/// What names a change and says when it was made.
-#[derive(Clone, Debug)]
-pub struct Label {
-    /// The id.
-    pub id: EntryId,
-    /// Its letter case: acks must repeat it.
-    pub spelling: Spelling,
-    /// What to write as `timestamp`; released clients write nothing.
-    pub timestamp: String,
-}
-
-/// A change as it is kept until it is acknowledged.
-#[derive(Clone, Debug)]
-pub struct LocalEntry {
-    /// Id and timestamp.
-    pub label: Label,
-    /// Table name.
-    pub table: ByteString,
-    /// What it does.
-    pub operation: Operation,
-    /// To which row.
-    pub row: RowId,
-    /// Columns that it names, with their new values.
-    pub fields: Vec<Field>,
-    /// As it is uploaded.
-    pub wire: Bytes,
-}
-
-/// One row of a replica: a value for each column, `None` for null.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalRow {
-    /// Its id.
-    pub id: RowId,
-    /// In the order of the table's columns.
-    pub values: Vec<Option<Bytes>>,
-}
-
-#[derive(Clone, Debug)]
-struct Pending {
-    entry: Arc<LocalEntry>,
-    in_flight: bool,
-}
 
 /// What a received frame leads to.
 #[derive(Debug, Default)]
@@ -93,38 +39,59 @@ pub struct Received {
     pub replies: Vec<Bytes>,
     /// Own changes that are acknowledged now.
     pub acked: Vec<EntryId>,
+    /// Own changes that are given up although nobody has stored them.
+    pub given_up: Vec<EntryId>,
 }
 
 /// A client and its database. A clone is a copied database.
 #[derive(Clone, Debug)]
 pub struct NativeClient {
+    generation: Generation,
     schema: Arc<Schema>,
-    window: usize,
     rows: BTreeMap<(usize, RowKey), LocalRow>,
     known: BTreeSet<EntryId>,
-    pending: Vec<Pending>,
-    checkpoint: Option<(EntryId, Spelling)>,
-    /// The checkpoint before the last frame: what is left when a crash comes between applying and saving.
-    previous_checkpoint: Option<(EntryId, Spelling)>,
+    log: UploadLog,
+    checkpoint: Checkpoint,
     recent: VecDeque<Outgoing>,
-    refused_links: usize,
+    failures: usize,
+    /// Rows that are behind because what was sent could not be stored.
+    unstored: BTreeMap<(usize, RowKey), Unstored>,
 }
 
 impl NativeClient {
-    /// An empty database. `window` is the most entries of an upload, 1,000 in released clients.
+    /// An empty database of a client as the server takes them for. `window` is the most entries of an upload, 1,000 in
+    /// released clients.
     #[must_use]
     pub fn new(schema: Arc<Schema>, window: usize) -> Self {
+        Self::of(Generation::Assumed, schema, window)
+    }
+
+    /// An empty database of a client of this generation.
+    #[must_use]
+    pub fn of(generation: Generation, schema: Arc<Schema>, window: usize) -> Self {
         Self {
+            generation,
             schema,
-            window,
             rows: BTreeMap::new(),
             known: BTreeSet::new(),
-            pending: Vec::new(),
-            checkpoint: None,
-            previous_checkpoint: None,
+            log: UploadLog::new(window),
+            checkpoint: Checkpoint::default(),
             recent: VecDeque::new(),
-            refused_links: 0,
+            failures: 0,
+            unstored: BTreeMap::new(),
         }
+    }
+
+    /// Its generation.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Whether an entry that another process handed over is what it asks from with its next connection.
+    #[must_use]
+    pub fn takes_checkpoints_of_others(&self) -> bool {
+        self.generation.advance() == generation::Advance::Recorded
     }
 
     /// Its tables.
@@ -139,9 +106,15 @@ impl NativeClient {
         &self.rows
     }
 
+    /// Rows that are behind because what it was sent of them could not be stored, by the index of their table and their key.
+    #[must_use]
+    pub fn unstored(&self) -> &BTreeMap<(usize, RowKey), Unstored> {
+        &self.unstored
+    }
+
     /// Own changes that are not acknowledged, oldest first.
     pub fn pending(&self) -> impl ExactSizeIterator<Item = &Arc<LocalEntry>> {
-        self.pending.iter().map(|pending| &pending.entry)
+        self.log.entries()
     }
 
     /// The last entries that were delivered.
@@ -150,14 +123,14 @@ impl NativeClient {
         &self.recent
     }
 
-    /// Deliveries of link rows that failed on the primary key so far.
+    /// Delivered entries that the database refused so far.
     #[must_use]
-    pub fn refused_links(&self) -> usize {
-        self.refused_links
+    pub fn failures(&self) -> usize {
+        self.failures
     }
 
-    /// Inserts a row that is not there, naming some or all columns. False, and nothing happens, when the row is there or
-    /// its pair is linked.
+    /// Inserts a row that is not there, naming some or all columns. False, and nothing happens, when the row is there or the
+    /// database refuses it.
     pub fn insert(&mut self, label: Label, table: usize, row: RowId, fields: Vec<Field>) -> bool {
         if self.rows.contains_key(&(table, row.key.clone())) || !self.upsert(table, &row, &fields) {
             return false;
@@ -166,10 +139,12 @@ impl NativeClient {
         true
     }
 
-    /// Sets columns of a row that is there; false when it is not.
+    /// Sets columns of a row that is there; false, and nothing happens, when it is not or the database refuses that.
     pub fn update(&mut self, label: Label, table: usize, key: &RowKey, fields: Vec<Field>) -> bool {
         let Some(id) = self.rows.get(&(table, key.clone())).map(|row| row.id.clone()) else { return false };
-        self.set(table, &id, &fields);
+        if !self.set(table, &id, &fields) {
+            return false;
+        }
         self.record(label, table, Operation::Update, id, fields, false);
         true
     }
@@ -177,7 +152,8 @@ impl NativeClient {
     /// Deletes a row that is there; false when it is not.
     pub fn delete(&mut self, label: Label, table: usize, key: &RowKey) -> bool {
         let Some(row) = self.rows.remove(&(table, key.clone())) else { return false };
-        let fields = self.fields_of(table, &row);
+        let names_nothing = self.schema[table].is_list();
+        let fields = if names_nothing { Vec::new() } else { self.fields_of(table, &row) };
         self.record(label, table, Operation::Delete, row.id, fields, false);
         true
     }
@@ -196,11 +172,10 @@ impl NativeClient {
     /// Compacts the audit log: what was waiting is dropped and the whole local state is uploaded again, as snapshots
     /// under new ids. With `forget` the ids and the checkpoint of the old log are gone with it.
     pub fn compact(&mut self, forget: bool, mut label: impl FnMut() -> Label) {
-        self.pending.clear();
+        self.log.clear();
         if forget {
             self.known.clear();
-            self.checkpoint = None;
-            self.previous_checkpoint = None;
+            self.checkpoint.forget();
         }
         let rows: Vec<(usize, LocalRow)> =
             self.rows.iter().map(|((table, _), row)| (*table, row.clone())).collect();
@@ -233,11 +208,22 @@ impl NativeClient {
     /// known or cannot be applied.
     pub fn take_over(&mut self, entry: Arc<LocalEntry>) -> bool {
         let id = entry.label.id;
-        if self.known.contains(&id) || !self.apply(&entry.table, entry.operation, &entry.row, &entry.fields) {
+        if self.known.contains(&id) {
+            return false;
+        }
+        // A row that left the filter of another process is none of this one's business.
+        let is_marked = entry.operation == Operation::Delete
+            && entry.fields.iter().any(|field| field.name == *names::FILTER_REMOVAL);
+        let applied = match is_marked {
+            true => Applied::Recorded,
+            false => self.apply(&entry.table, entry.operation, &entry.row, &entry.fields),
+        };
+        if !matches!(applied, Applied::Recorded | Applied::LeftOut) {
             return false;
         }
         self.known.insert(id);
-        self.pending.push(Pending { entry, in_flight: false });
+        self.checkpoint.relayed(self.generation.advance(), (id, entry.label.spelling));
+        self.log.push(entry);
         true
     }
 
@@ -245,26 +231,17 @@ impl NativeClient {
     #[must_use]
     pub fn connect(&mut self) -> Option<String> {
         self.resend();
-        self.checkpoint.map(|(id, spelling)| id.to_text(spelling))
+        self.checkpoint.text()
     }
 
     /// The next upload, if anything waits and fewer than two windows are in flight.
     pub fn next_upload(&mut self) -> Option<Bytes> {
-        let in_flight = self.pending.iter().filter(|pending| pending.in_flight).count();
-        let room = (2 * self.window).saturating_sub(in_flight).min(self.window);
-        let next = self.pending.iter_mut().filter(|pending| !pending.in_flight).take(room);
-        let entries: Vec<&Bytes> = next
-            .map(|pending| {
-                pending.in_flight = true;
-                &pending.entry.wire
-            })
-            .collect();
-        (!entries.is_empty()).then(|| wire::frame(entries))
+        self.log.next_upload()
     }
 
     /// No progress for long, or a new connection: everything that was not acknowledged is sent again.
     pub fn resend(&mut self) {
-        self.pending.iter_mut().for_each(|pending| pending.in_flight = false);
+        self.log.resend();
     }
 
     /// Takes a frame of the server.
@@ -274,27 +251,65 @@ impl NativeClient {
     pub fn receive(&mut self, frame: &Bytes) -> Result<Received, FrameError> {
         let mut received = Received::default();
         match decode_server(frame)? {
-            ServerFrame::Ack(ids) => self.acknowledged(&ids, &mut received.acked),
+            ServerFrame::Ack(ids) => received.acked = self.log.acknowledged(&ids),
             ServerFrame::Entries(entries) => {
-                self.previous_checkpoint = self.checkpoint;
-                let (mut applied, mut complete) = (Vec::new(), true);
-                for entry in entries {
-                    if self.deliver(&entry) {
-                        applied.push(AckId::Uuid(entry.id, entry.id_spelling));
-                        if complete {
-                            self.checkpoint = Some((entry.id, entry.id_spelling));
-                        }
-                    } else {
-                        complete = false;
-                    }
+                let acks = self.take_delivery(&entries, usize::MAX);
+                if !acks.is_empty() {
+                    received.replies.push(encode_ack(acks.into_iter()));
                 }
-                if !applied.is_empty() {
-                    received.replies.push(encode_ack(applied.into_iter()));
-                }
+            }
+            ServerFrame::Rejected(_) if self.generation.gives_up_on_rejected() => {
+                received.given_up = self.log.give_up_in_flight();
             }
             _ => {}
         }
         Ok(received)
+    }
+
+    /// Takes a frame while its database is locked by another process from the end of the first `transactions` on, each of 50
+    /// entries: what follows in the frame is left.
+    ///
+    /// # Errors
+    /// When no client could read the frame.
+    pub fn receive_locked(&mut self, frame: &Bytes, transactions: usize) -> Result<Received, FrameError> {
+        let ServerFrame::Entries(entries) = decode_server(frame)? else { return self.receive(frame) };
+        let acks = self.take_delivery(&entries, transactions);
+        let replies = (!acks.is_empty()).then(|| encode_ack(acks.into_iter()));
+        Ok(Received { replies: replies.into_iter().collect(), ..Received::default() })
+    }
+
+    /// The app is updated: another schema, and perhaps another version of the library.
+    pub fn upgrade(&mut self, generation: Generation, schema: &Schema) {
+        let older = std::mem::replace(&mut self.schema, Arc::new(Vec::new()));
+        let rows = std::mem::take(&mut self.rows);
+        let mut tables: Schema = Vec::new();
+        for table in schema {
+            let was = older.iter().find(|was| was.name == table.name);
+            tables.push(was.map_or_else(|| table.clone(), |was| table.upgraded_from(was)));
+        }
+        // Tables that the library made by itself stay.
+        tables.extend(older.iter().filter(|was| !schema.iter().any(|table| table.name == was.name)).cloned());
+        let place = |was: usize| tables.iter().position(|table| table.name == older[was].name);
+        for ((was, key), row) in rows {
+            let Some(table) = place(was) else { continue };
+            let mut values = tables[table].blank();
+            for (column, value) in row.values.into_iter().enumerate() {
+                if let Some(at) = tables[table].column(&older[was].columns[column]) {
+                    values[at] = value;
+                }
+            }
+            self.rows.insert((table, key), LocalRow { id: row.id, values });
+        }
+        let unstored = std::mem::take(&mut self.unstored);
+        self.unstored = unstored
+            .into_iter()
+            .filter_map(|((was, key), unstored)| Some(((place(was)?, key), unstored)))
+            .collect();
+        self.schema = Arc::new(tables);
+        if generation != self.generation {
+            self.checkpoint.upgraded(generation.advance());
+            self.generation = generation;
+        }
     }
 
     /// The client dies while it takes a frame: the first `entries` of it are stored and nothing else.
@@ -303,91 +318,15 @@ impl NativeClient {
     /// When no client could read the frame.
     pub fn receive_and_die(&mut self, frame: &Bytes, entries: usize) -> Result<(), FrameError> {
         if let ServerFrame::Entries(delivered) = decode_server(frame)? {
-            for entry in delivered.iter().take(entries) {
-                self.deliver(entry);
-            }
+            self.die_in_delivery(&delivered, entries);
         }
         Ok(())
     }
 
     /// The client dies after it has stored the last frame and before it has saved the checkpoint.
     pub fn lose_checkpoint(&mut self) {
-        self.checkpoint = self.previous_checkpoint;
-    }
-
-    fn acknowledged(&mut self, ids: &[AckId], acked: &mut Vec<EntryId>) {
-        self.pending.retain(|pending| {
-            let label = &pending.entry.label;
-            // The exact string is looked up, so the letter case must be its own.
-            let is_acked = ids.contains(&AckId::Uuid(label.id, label.spelling));
-            if is_acked {
-                acked.push(label.id);
-            }
-            !is_acked
-        });
-    }
-
-    fn deliver(&mut self, entry: &Outgoing) -> bool {
-        if !self.known.contains(&entry.id) {
-            if !self.apply(&entry.table, entry.operation, &entry.row, &entry.fields) {
-                self.refused_links += 1;
-                return false;
-            }
-            self.known.insert(entry.id);
-        }
-        // What is taken back is gone from here, and nobody else's business.
-        if entry.taken_back {
-            return true;
-        }
-        self.recent.push_back(entry.clone());
-        if self.recent.len() > MAX_RECENT {
-            self.recent.pop_front();
-        }
-        true
-    }
-
-    /// Arrival order wins. False for a second link row of a pair, which cannot be stored.
-    fn apply(&mut self, table: &str, operation: Operation, row: &RowId, fields: &[Field]) -> bool {
-        let Some(table) = self.table(table) else { return true };
-        match operation {
-            Operation::Insert => return self.upsert(table, row, fields),
-            Operation::Update => self.set(table, row, fields),
-            Operation::Delete if fields.iter().any(|field| field.name == *names::FILTER_REMOVAL) => {}
-            Operation::Delete => {
-                self.rows.remove(&(table, row.key.clone()));
-            }
-        }
-        true
-    }
-
-    fn upsert(&mut self, table: usize, row: &RowId, fields: &[Field]) -> bool {
-        let key = (table, row.key.clone());
-        let columns = self.schema[table].columns.len();
-        let held = self.rows.get(&key).cloned();
-        let mut new = held.unwrap_or_else(|| LocalRow { id: row.clone(), values: vec![None; columns] });
-        self.set_values(table, &mut new, fields);
-        if self.schema[table].is_link() {
-            let of_table = (table, RowKey::Uuid([0; 16]))..(table + 1, RowKey::Uuid([0; 16]));
-            if self.rows.range(of_table).any(|(other, held)| *other != key && held.values == new.values) {
-                return false;
-            }
-        }
-        self.rows.insert(key, new);
-        true
-    }
-
-    fn set(&mut self, table: usize, row: &RowId, fields: &[Field]) {
-        if let Some(mut held) = self.rows.remove(&(table, row.key.clone())) {
-            self.set_values(table, &mut held, fields);
-            self.rows.insert((table, row.key.clone()), held);
-        }
-    }
-
-    fn set_values(&self, table: usize, row: &mut LocalRow, fields: &[Field]) {
-        for Field { name, value } in fields {
-            if let Some(column) = self.schema[table].columns.iter().position(|column| column == name) {
-                row.values[column] = (**value != *wire::NULL).then(|| value.clone());
-            }
+        if self.generation == Generation::Assumed {
+            self.checkpoint.lose();
         }
     }
 
@@ -400,11 +339,11 @@ impl NativeClient {
         fields: Vec<Field>,
         snapshot: bool,
     ) {
-        let Table { name, columns } = &self.schema[table];
+        let Table { name, columns, .. } = &self.schema[table];
         let wire = wire::entry(&label, name, operation, &row, &fields, columns, snapshot);
         self.known.insert(label.id);
         let entry = LocalEntry { label, table: name.clone(), operation, row, fields, wire };
-        self.pending.push(Pending { entry: Arc::new(entry), in_flight: false });
+        self.log.push(Arc::new(entry));
     }
 
     fn fields_of(&self, table: usize, row: &LocalRow) -> Vec<Field> {
@@ -418,137 +357,6 @@ impl NativeClient {
     }
 
     fn table(&self, name: &str) -> Option<usize> {
-        self.schema.iter().position(|table| table.name == name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lattice_protocol::native::{AuditLogFrame, ClientFrame, decode};
-    use lattice_protocol::{Incoming, value};
-
-    fn schema() -> Arc<Schema> {
-        Arc::new(vec![Table::new("Item", &["a", "b"]), Table::new("_links", &["lhs", "rhs"])])
-    }
-
-    fn id(number: u8) -> EntryId {
-        EntryId([number; 16])
-    }
-
-    fn label(number: u8) -> Label {
-        Label { id: id(number), spelling: Spelling::default(), timestamp: String::new() }
-    }
-
-    fn row(text: &str) -> RowId {
-        RowId { key: RowKey::Text(text.into()), spelling: Spelling::default() }
-    }
-
-    fn fields(pairs: &[(&'static str, i64)]) -> Vec<Field> {
-        let field = |(name, number): &(&'static str, i64)| Field {
-            name: ByteString::from_static(name),
-            value: value::integer(*number),
-        };
-        pairs.iter().map(field).collect()
-    }
-
-    fn entry(
-        number: u8,
-        table: &'static str,
-        operation: Operation,
-        row_id: &str,
-        values: &[(&'static str, i64)],
-    ) -> Outgoing {
-        Outgoing {
-            id: id(number),
-            id_spelling: Spelling::default(),
-            table: ByteString::from_static(table),
-            operation,
-            row: row(row_id),
-            fields: fields(values),
-            time_us: 1,
-            taken_back: false,
-        }
-    }
-
-    fn frame(entries: &[Outgoing]) -> Bytes {
-        let mut frame = AuditLogFrame::new();
-        entries.iter().for_each(|entry| frame.push(entry));
-        frame.finish()
-    }
-
-    fn values(client: &NativeClient, table: usize, key: &str) -> Option<Vec<Option<Bytes>>> {
-        client.rows().get(&(table, RowKey::Text(key.into()))).map(|row| row.values.clone())
-    }
-
-    #[test]
-    fn whatever_arrives_later_wins_and_known_ids_are_skipped() {
-        let mut client = NativeClient::new(schema(), 10);
-        assert!(client.insert(label(1), 0, row("r"), fields(&[("a", 1)])));
-        let insert = entry(2, "Item", Operation::Insert, "r", &[("b", 2), ("unknown", 3)]);
-        let known = entry(1, "Item", Operation::Delete, "r", &[]);
-        let received = client.receive(&frame(&[insert, known])).unwrap();
-        assert_eq!(values(&client, 0, "r"), Some(vec![Some(value::integer(1)), Some(value::integer(2))]));
-        assert_eq!(decode(&received.replies[0], 10), Ok(ClientFrame::Ack { count: 2 }), "both are acked");
-        assert_eq!(client.connect(), Some(id(1).to_string()), "a known entry moves the checkpoint too");
-        let nothing = entry(3, "Item", Operation::Update, "missing", &[("a", 1)]);
-        client.receive(&frame(&[nothing])).unwrap();
-        assert_eq!(values(&client, 0, "missing"), None);
-    }
-
-    #[test]
-    fn a_second_link_of_a_pair_stops_the_checkpoint_of_its_frame_only() {
-        let mut client = NativeClient::new(schema(), 10);
-        let link = |number, row| entry(number, "_links", Operation::Insert, row, &[("lhs", 1), ("rhs", 2)]);
-        let item = |number| entry(number, "Item", Operation::Insert, "r", &[("a", 1)]);
-        let received = client.receive(&frame(&[link(1, "x"), link(2, "y"), item(3)])).unwrap();
-        assert_eq!(decode(&received.replies[0], 10), Ok(ClientFrame::Ack { count: 2 }));
-        assert_eq!(client.connect(), Some(id(1).to_string()));
-        assert_eq!((values(&client, 1, "y"), client.refused_links()), (None, 1));
-        client.receive(&frame(&[item(4)])).unwrap();
-        assert_eq!(client.connect(), Some(id(4).to_string()));
-        client.lose_checkpoint();
-        assert_eq!(client.connect(), Some(id(1).to_string()));
-    }
-
-    #[test]
-    fn uploads_name_what_changed_and_keep_two_windows_in_flight() {
-        let mut client = NativeClient::new(schema(), 1);
-        client.insert(label(1), 0, row("r"), fields(&[("a", 1), ("b", 1)]));
-        client.update(label(0xAA), 0, &row("r").key, fields(&[("b", 2)]));
-        client.delete(label(3), 0, &row("r").key);
-        let first = client.next_upload().unwrap();
-        let second = client.next_upload().unwrap();
-        assert_eq!(client.next_upload(), None, "two windows are in flight");
-        assert!(std::str::from_utf8(&second).unwrap().contains(r#""a":{"kind":4,"value":null}"#));
-        let Ok(ClientFrame::Changes(changes)) = decode(&second, 10) else { panic!("changes") };
-        let [Incoming::Change(change)] = &changes[..] else { panic!("one change") };
-        assert_eq!(change.fields, fields(&[("b", 2)]));
-        let ack = encode_ack([AckId::Uuid(id(1), Spelling::default())].into_iter());
-        assert_eq!(client.receive(&ack).unwrap().acked, [id(1)]);
-        assert!(client.next_upload().is_some());
-        let _ = client.connect();
-        assert_eq!(client.next_upload(), Some(second), "what was not acked is sent again");
-        assert_ne!(first, client.next_upload().unwrap());
-        let misspelled = encode_ack([AckId::Uuid(id(0xAA), Spelling(1))].into_iter());
-        assert_eq!(client.receive(&misspelled).unwrap().acked, []);
-    }
-
-    #[test]
-    fn compaction_uploads_the_whole_state_as_snapshots() {
-        let mut client = NativeClient::new(schema(), 10);
-        client.insert(label(1), 0, row("r"), fields(&[("a", 1)]));
-        client.receive(&frame(&[entry(2, "Item", Operation::Insert, "s", &[("a", 2)])])).unwrap();
-        let mut next = 10;
-        client.compact(true, || {
-            next += 1;
-            label(next)
-        });
-        assert_eq!((client.connect(), client.pending().len()), (None, 2));
-        let Ok(ClientFrame::Changes(changes)) = decode(&client.next_upload().unwrap(), 10) else {
-            panic!("changes")
-        };
-        let full = |change: &Incoming| matches!(change, Incoming::Change(change) if change.synthesized && change.fields.len() == 2);
-        assert!(changes.iter().all(full));
+        self.schema.iter().position(|table| table.name.eq_ignore_ascii_case(name))
     }
 }
