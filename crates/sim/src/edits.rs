@@ -93,6 +93,9 @@ impl History<'_> {
         let others: Vec<usize> =
             (0..self.clients.len()).filter(|other| self.clients[*other].space != space).collect();
         let Some(other) = self.rng.pick_any(&others) else { return };
+        if self.clients[other].db.takes_checkpoints_of_others() {
+            return;
+        }
         for entry in new {
             let taken = self.clients[other].db.take_over(Arc::clone(&entry));
             note!(self, "client {other}: makes the same change {} in its space: {taken}", entry.label.id);

@@ -35,7 +35,9 @@ pub(super) enum Applied {
 /// What a row lacks because entries about it could not be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unstored {
-    /// It may be missing, or be there although it was deleted.
+    /// It may be in any state: an entry about it was dropped together with its delivery.
+    Dropped,
+    /// It may be missing: the database refused it.
     Row,
     /// Only these columns may be behind.
     Columns(BTreeSet<ByteString>),
@@ -243,7 +245,7 @@ impl NativeClient {
             return;
         }
         let Some(unstored) = self.unstored.get_mut(key) else { return };
-        if *unstored == Unstored::Row && operation == Operation::Insert {
+        if !matches!(unstored, Unstored::Columns(_)) && operation == Operation::Insert {
             *unstored = Unstored::Columns(self.schema[key.0].columns.iter().cloned().collect());
         }
         let Unstored::Columns(columns) = unstored else { return };
@@ -259,15 +261,16 @@ impl NativeClient {
         let key = (table, entry.row.key.clone());
         let is_behind = self.rows.contains_key(&key) && !whole && entry.operation != Operation::Delete;
         let columns = entry.fields.iter().map(|field| field.name.clone());
-        match self.unstored.get_mut(&key) {
-            Some(Unstored::Row) => {}
-            Some(Unstored::Columns(held)) if is_behind => held.extend(columns),
-            None if is_behind => {
-                self.unstored.insert(key, Unstored::Columns(columns.collect()));
+        let unstored = match self.unstored.remove(&key) {
+            _ if whole => Unstored::Dropped,
+            Some(Unstored::Columns(mut held)) if is_behind => {
+                held.extend(columns);
+                Unstored::Columns(held)
             }
-            _ => {
-                self.unstored.insert(key, Unstored::Row);
-            }
-        }
+            None if is_behind => Unstored::Columns(columns.collect()),
+            Some(Unstored::Dropped) => Unstored::Dropped,
+            _ => Unstored::Row,
+        };
+        self.unstored.insert(key, unstored);
     }
 }
