@@ -16,6 +16,20 @@ pub fn time_text(time_us: i64) -> String {
     format!("{sign}{}.{:06}", time_us / 1_000_000, time_us % 1_000_000)
 }
 
+/// How an entry that a client sends came to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// It says that it is a snapshot of a row, made of what the client holds.
+    pub synthesized: bool,
+    /// It is in the client's log, and has a number there.
+    pub is_stored: bool,
+}
+
+impl Origin {
+    /// A change as it was logged when it was made.
+    pub const LOG: Self = Self { synthesized: false, is_stored: true };
+}
+
 /// Writes one entry. `columns` are those of the table.
 #[must_use]
 pub fn entry(
@@ -25,7 +39,7 @@ pub fn entry(
     row: &RowId,
     fields: &[Field],
     columns: &[ByteString],
-    synthesized: bool,
+    origin: Origin,
 ) -> Bytes {
     let mut out = Vec::with_capacity(512);
     let mut separator: &[u8] = b"";
@@ -54,7 +68,8 @@ pub fn entry(
     put_text(&mut out, &label.id.to_text(label.spelling));
     out.extend_from_slice(br#","globalRowId":"#);
     put_text(&mut out, &row.to_text());
-    out.extend_from_slice(br#","id":1,"isFromRemote":false,"isSynchronized":false,"operation":"#);
+    out.extend_from_slice(if origin.is_stored { br#","id":1"# } else { br#","id":0"# });
+    out.extend_from_slice(br#","isFromRemote":false,"isSynchronized":false,"operation":"#);
     put_text(
         &mut out,
         match operation {
@@ -63,8 +78,9 @@ pub fn entry(
             Operation::Delete => "DELETE",
         },
     );
-    out.extend_from_slice(br#","rowId":1"#);
-    if synthesized {
+    let has_number = origin.is_stored || operation != Operation::Delete;
+    out.extend_from_slice(if has_number { br#","rowId":1"# } else { br#","rowId":0"# });
+    if origin.synthesized {
         out.extend_from_slice(br#","synthesized":true"#);
     }
     out.extend_from_slice(br#","tableName":"#);

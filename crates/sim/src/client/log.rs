@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use lattice_protocol::native::AckId;
 use lattice_protocol::{EntryId, Field, Operation, RowId, Spelling};
 
-use crate::wire;
+use crate::wire::{self, Origin};
 
 /// What names a change and says when it was made.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct LocalEntry {
     pub row: RowId,
     /// Columns that it names, with their new values.
     pub fields: Vec<Field>,
+    /// How it came to be.
+    pub origin: Origin,
     /// As it is uploaded.
     pub wire: Bytes,
 }
@@ -60,8 +62,9 @@ impl UploadLog {
         self.pending.push(Pending { entry, in_flight: false });
     }
 
-    pub(super) fn clear(&mut self) {
-        self.pending.clear();
+    /// Takes everything out.
+    pub(super) fn take(&mut self) -> Vec<Arc<LocalEntry>> {
+        std::mem::take(&mut self.pending).into_iter().map(|pending| pending.entry).collect()
     }
 
     /// The oldest first.

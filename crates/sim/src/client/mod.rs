@@ -5,6 +5,7 @@
 
 mod apply;
 mod checkpoint;
+mod filter;
 mod generation;
 mod log;
 mod schema;
@@ -19,11 +20,13 @@ use bytestring::ByteString;
 use lattice_protocol::native::{FrameError, ServerFrame, decode_server, encode_ack};
 use lattice_protocol::{EntryId, Field, Operation, Outgoing, RowId, RowKey, names};
 
-use crate::wire;
+use crate::wire::{self, Origin};
 
 use apply::Applied;
 pub use apply::Unstored;
 use checkpoint::Checkpoint;
+use filter::Filtered;
+pub use filter::UploadFilter;
 pub use generation::Generation;
 use log::UploadLog;
 pub use log::{Label, LocalEntry};
@@ -56,6 +59,8 @@ pub struct NativeClient {
     failures: usize,
     /// Rows that are behind because what was sent could not be stored.
     unstored: BTreeMap<(usize, RowKey), Unstored>,
+    /// Where it uploads by a filter.
+    filtered: Option<Filtered>,
 }
 
 impl NativeClient {
@@ -79,6 +84,7 @@ impl NativeClient {
             recent: VecDeque::new(),
             failures: 0,
             unstored: BTreeMap::new(),
+            filtered: None,
         }
     }
 
@@ -172,7 +178,7 @@ impl NativeClient {
     /// Compacts the audit log: what was waiting is dropped and the whole local state is uploaded again, as snapshots
     /// under new ids. With `forget` the ids and the checkpoint of the old log are gone with it.
     pub fn compact(&mut self, forget: bool, mut label: impl FnMut() -> Label) {
-        self.log.clear();
+        self.log.take();
         if forget {
             self.known.clear();
             self.checkpoint.forget();
@@ -193,13 +199,15 @@ impl NativeClient {
         let fields = entry.fields.clone();
         let Some(table) = self.table(&entry.table) else { return false };
         let columns = &self.schema[table].columns;
-        let wire = wire::entry(&label, &entry.table, entry.operation, &entry.row, &fields, columns, false);
+        let wire =
+            wire::entry(&label, &entry.table, entry.operation, &entry.row, &fields, columns, Origin::LOG);
         self.take_over(Arc::new(LocalEntry {
             label,
             table: entry.table.clone(),
             operation: entry.operation,
             row: entry.row.clone(),
             fields,
+            origin: Origin::LOG,
             wire,
         }))
     }
@@ -330,6 +338,7 @@ impl NativeClient {
         }
     }
 
+    /// Logs an own change.
     fn record(
         &mut self,
         label: Label,
@@ -337,13 +346,28 @@ impl NativeClient {
         operation: Operation,
         row: RowId,
         fields: Vec<Field>,
-        snapshot: bool,
+        synthesized: bool,
     ) {
+        let origin = Origin { synthesized, ..Origin::LOG };
+        let entry = self.entry(label, table, operation, row, fields, origin);
+        if let Some(entry) = self.keep_for_filter(entry) {
+            self.log.push(entry);
+        }
+    }
+
+    fn entry(
+        &mut self,
+        label: Label,
+        table: usize,
+        operation: Operation,
+        row: RowId,
+        fields: Vec<Field>,
+        origin: Origin,
+    ) -> Arc<LocalEntry> {
         let Table { name, columns, .. } = &self.schema[table];
-        let wire = wire::entry(&label, name, operation, &row, &fields, columns, snapshot);
+        let wire = wire::entry(&label, name, operation, &row, &fields, columns, origin);
         self.known.insert(label.id);
-        let entry = LocalEntry { label, table: name.clone(), operation, row, fields, wire };
-        self.log.push(Arc::new(entry));
+        Arc::new(LocalEntry { label, table: name.clone(), operation, row, fields, origin, wire })
     }
 
     fn fields_of(&self, table: usize, row: &LocalRow) -> Vec<Field> {

@@ -1,6 +1,7 @@
 //! Facts of the released clients, each as what a client of a generation does with a frame.
 
 mod constraints;
+mod filters;
 mod generations;
 
 use lattice_protocol::Spelling;
