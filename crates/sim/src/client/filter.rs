@@ -13,11 +13,14 @@ use lattice_protocol::{Operation, RowId, RowKey, Spelling};
 use super::{Generation, Label, LocalEntry, NativeClient, Table};
 use crate::wire::Origin;
 
-/// Rows of which tables are uploaded: all of them, or those whose column has one of these values.
+/// A column, and the values of it that pass.
+pub type Condition = (ByteString, Vec<Option<Bytes>>);
+
+/// Which rows are uploaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadFilter {
-    /// By the name of the table.
-    pub tables: Vec<(ByteString, Option<(ByteString, Vec<Option<Bytes>>)>)>,
+    /// By the name of the table: all of its rows, or those that fulfil a condition.
+    pub tables: Vec<(ByteString, Option<Condition>)>,
 }
 
 /// What a client with a filter keeps.

@@ -26,7 +26,7 @@ use apply::Applied;
 pub use apply::Unstored;
 use checkpoint::Checkpoint;
 use filter::Filtered;
-pub use filter::UploadFilter;
+pub use filter::{Condition, UploadFilter};
 pub use generation::Generation;
 use log::UploadLog;
 pub use log::{Label, LocalEntry};
