@@ -16,6 +16,7 @@ pub mod mail;
 pub mod net;
 pub mod providers;
 pub mod readiness;
+pub mod refusal_log;
 pub mod run;
 pub mod spaces;
 pub mod sync;

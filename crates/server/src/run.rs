@@ -27,6 +27,7 @@ use crate::instances::Instances;
 use crate::limits::Limits;
 use crate::mail::{Mail, MailError};
 use crate::readiness::Readiness;
+use crate::refusal_log::RefusalLog;
 use crate::spaces::{AccessHints, Spaces};
 use crate::sync::admission::Admission;
 use crate::sync::{SyncLimits, SyncState, changes, handshake};
@@ -208,7 +209,7 @@ impl Server {
             .with_state(sync)
             .merge(exports.routes());
         let hints: Arc<dyn AccessHints> = Arc::clone(&hub) as _;
-        let spaces = Spaces::new(Arc::clone(&backend.directory), hints, clock, random)
+        let spaces = Spaces::new(Arc::clone(&backend.directory), hints, clock, Arc::clone(&random))
             .with_max_owned(config.quotas.quota_user_spaces)
             .with_audit(recorder);
         let spaces = Arc::new(spaces);
@@ -220,6 +221,8 @@ impl Server {
         let router =
             if config.external.local_sign_in { router } else { http::local_sign_in::refused(router) };
         let router = http::origins::restrict(router, &config.allowed_origins);
+        let refusals = Arc::new(RefusalLog::default());
+        let router = http::request_log::watch(router, Arc::clone(&random), Arc::clone(&refusals));
         let router = net::client_address::resolve(router, &config.trusted_proxies);
         let router = net::tls::strict_transport(router, &config.tls);
         let tls = tls.map(|(tls, upkeep)| {
@@ -230,6 +233,7 @@ impl Server {
         if let (Some(listener), Some(tls)) = (redirect, &tls) {
             let port = config.tls.http_redirect_to_port.unwrap_or(address.port());
             let router = net::redirect::router(Arc::clone(tls), port);
+            let router = http::request_log::watch(router, random, Arc::clone(&refusals));
             let (stop, tracked) = (stop.clone(), tracker.clone());
             let most = net::redirect::MAX_CONNECTIONS;
             tracker.spawn(net::listen::serve(listener, router, None, most, stop, tracked));
@@ -245,6 +249,8 @@ impl Server {
         if let Some(post) = post {
             tracker.spawn(post.run(stop.clone()));
         }
+        let stopped = stop_bus.clone();
+        background.spawn(async move { refusals.watch(stopped).await });
         tracker.spawn(upkeep::pick_up_keys(Arc::clone(&auth), stop.clone()));
         tracker.spawn(upkeep::forget_events(Arc::clone(&auth), config.access_log_days, stop.clone()));
         tracker.spawn(upkeep::sweep(Arc::clone(&auth), stop.clone()));

@@ -7,6 +7,7 @@ pub mod changes;
 pub mod handshake;
 mod json;
 mod line;
+mod logged;
 mod native;
 mod outbox;
 mod seat;

@@ -3,11 +3,12 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
-use lattice_auth::{AuthError, Identity};
+use lattice_auth::{AuthError, AuthService, Identity};
 use lattice_store::accounts::UserId;
 use secrecy::SecretString;
 
 use super::problem::Problem;
+use super::request_log;
 use super::state::AppState;
 
 /// The token of the `Authorization: Bearer` header (RFC 6750, section 2.1); the scheme is compared without case.
@@ -30,6 +31,16 @@ pub fn token(headers: &HeaderMap, uri: &Uri) -> Option<SecretString> {
     })
 }
 
+/// Whose token it is; what the log says of the request from here on names them.
+///
+/// # Errors
+/// Whatever is wrong with the token.
+pub async fn authenticate(auth: &AuthService, token: &SecretString) -> Result<Identity, AuthError> {
+    let identity = auth.authenticate(token).await?;
+    request_log::note_identity(&identity);
+    Ok(identity)
+}
+
 /// The token of the header; without one the request is refused.
 pub(super) struct Bearer(pub(super) SecretString);
 
@@ -50,7 +61,7 @@ impl FromRequestParts<AppState> for CallerSession {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let Bearer(token) = Bearer::from_request_parts(parts, state).await?;
-        let identity = state.auth.authenticate(&token).await?;
+        let identity = authenticate(&state.auth, &token).await?;
         // A token that may only read must not change anything, whatever its user may do.
         if parts.method.is_safe() || identity.permissions.can_write() {
             Ok(Self(identity))

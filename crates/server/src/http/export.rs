@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::bearer::header_token;
+use super::bearer::{authenticate, header_token};
 use super::openapi::problems;
 use super::problem::Problem;
 use crate::export::{Asker, ExportError, Exporter};
@@ -81,7 +81,7 @@ pub(super) async fn export_profile(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let token = header_token(&headers).ok_or_else(Problem::no_token)?;
-    let identity = state.auth.authenticate(&token).await?;
+    let identity = authenticate(&state.auth, &token).await?;
     state.auth.require_fresh(&identity).await?;
     let place = Arc::clone(&state.places).try_acquire_owned().map_err(|_| {
         let detail = "Too many exports run at the moment; come again when Retry-After says.";

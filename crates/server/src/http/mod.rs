@@ -32,6 +32,7 @@ mod readyz;
 mod refresh;
 mod refusals;
 mod register_device;
+pub mod request_log;
 mod sessions;
 mod signup;
 pub(crate) mod spaces;

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tower_http::cors::CorsLayer;
 
 use super::problem::Problem;
+use super::request_log::X_REQUEST_ID;
 
 /// How long a browser may remember that it may call.
 const MAX_PREFLIGHT_AGE: Duration = Duration::from_secs(3_600);
@@ -25,8 +26,8 @@ pub fn restrict(router: Router, origins: &[HeaderValue]) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(origins.to_vec())
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
-        .expose_headers([header::RETRY_AFTER])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, X_REQUEST_ID])
+        .expose_headers([header::RETRY_AFTER, X_REQUEST_ID])
         .max_age(MAX_PREFLIGHT_AGE);
     router
         .layer(middleware::from_fn_with_state(Arc::<[HeaderValue]>::from(origins), check_socket))

@@ -9,7 +9,9 @@ use lattice_protocol::id::parse_uuid;
 use lattice_store::accounts::{IdentityId, PasskeyId, SessionId, UserId};
 use lattice_store::directory::{Denied, InviteId, Selector};
 
+use super::page::uuid;
 use super::problem::Problem;
+use super::request_log;
 use crate::spaces::SpaceError;
 
 /// `{space}`: `me`, or the id of a space.
@@ -42,9 +44,12 @@ impl<S: Send + Sync> FromRequestParts<S> for InSpace {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = named(parts, state, "space").await;
         if text.as_deref() == Some("me") {
+            request_log::note_space("me");
             return Ok(Self(Selector::Me));
         }
-        id(text).map(|id| Self(Selector::Id(SpaceId(id)))).ok_or_else(|| SpaceError::NOT_FOUND.into())
+        let space = id(text).ok_or(SpaceError::NOT_FOUND)?;
+        request_log::note_space(uuid(&space));
+        Ok(Self(Selector::Id(SpaceId(space))))
     }
 }
 

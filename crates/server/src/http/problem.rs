@@ -24,7 +24,18 @@ pub struct Problem {
     code: &'static str,
     detail: Cow<'static, str>,
     retry_after_s: Option<u32>,
+    /// What failed, for the log alone.
+    reason: Option<Cow<'static, str>>,
     challenge: Option<Box<Challenge>>,
+}
+
+/// What the log says of a refusal, as an extension of its answer.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    /// The stable name of the problem.
+    pub(super) code: &'static str,
+    /// What failed.
+    pub(super) reason: Option<Cow<'static, str>>,
 }
 
 /// A problem document (RFC 9457).
@@ -59,7 +70,7 @@ impl Problem {
     /// A refusal. The detail is one sentence, and never repeats what the client sent.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, detail: detail.into(), retry_after_s: None, challenge: None }
+        Self { status, code, detail: detail.into(), retry_after_s: None, reason: None, challenge: None }
     }
 
     /// The request does not say who makes it.
@@ -72,14 +83,21 @@ impl Problem {
         )
     }
 
-    /// The server failed; what failed is in its log.
+    /// The server failed. The reason is for its log alone.
     #[must_use]
-    pub fn internal() -> Self {
-        Self::new(
+    pub fn internal(reason: impl Into<Cow<'static, str>>) -> Self {
+        let problem = Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             "The server failed; the same request may succeed later.",
-        )
+        );
+        problem.because(reason)
+    }
+
+    /// What is behind it, for the log alone.
+    #[must_use]
+    pub fn because(self, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
     }
 
     /// The request cannot be served right now.
@@ -124,10 +142,16 @@ impl Problem {
     pub fn code(&self) -> &'static str {
         self.code
     }
+
+    /// An answer that tells of it in another form, to be logged like the document.
+    #[must_use]
+    pub(super) fn told_by(self, mut answer: Response) -> Response {
+        answer.extensions_mut().insert(Refused { code: self.code, reason: self.reason });
+        answer
+    }
 }
 
 impl From<AuthError> for Problem {
-    /// Failures of the server are logged here, once.
     fn from(error: AuthError) -> Self {
         let status = match &error {
             AuthError::BadEmail
@@ -183,14 +207,8 @@ impl From<AuthError> for Problem {
                 return Self::unavailable(error.code(), sentence(&error.to_string()));
             }
             AuthError::Store(cause) => return cause.clone().into(),
-            AuthError::Internal(reason) => {
-                tracing::error!(reason, "a request failed");
-                return Self::internal();
-            }
-            _ => {
-                tracing::error!(error = &error as &dyn Error, "a request failed");
-                return Self::internal();
-            }
+            AuthError::Internal(reason) => return Self::internal(*reason),
+            _ => return Self::internal(with_sources(&error)),
         };
         Self::new(status, error.code(), sentence(&error.to_string()))
     }
@@ -227,24 +245,29 @@ impl From<SpaceError> for Problem {
 }
 
 impl From<StoreError> for Problem {
-    /// Failures of the server are logged here, once.
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy => Self::unavailable("busy", "The server is busy; try again shortly."),
             StoreError::Closed => Self::unavailable("closing", "The server is closing; try again shortly."),
             StoreError::Unavailable(_) => {
-                tracing::error!(error = &error as &dyn Error, "a request failed");
-                Self::unavailable(
-                    "database_unavailable",
-                    "The database cannot be reached; try again shortly.",
-                )
+                let detail = "The database cannot be reached; try again shortly.";
+                Self::unavailable("database_unavailable", detail).because(with_sources(&error))
             }
-            error => {
-                tracing::error!(error = &error as &dyn Error, "a request failed");
-                Self::internal()
-            }
+            error => Self::internal(with_sources(&error)),
         }
     }
+}
+
+/// An error and what is behind it.
+fn with_sources(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// Errors start in lower case and end without a full stop; what people read does not.
@@ -282,7 +305,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response
+        self.told_by(response)
     }
 }
 

@@ -34,8 +34,8 @@ pub(super) async fn readyz(State(state): State<AppState>) -> Result<Json<Readine
         Ok(Ready::Well) => Ok(Json(Readiness { status: "ok" })),
         Ok(Ready::WithoutBus) => Ok(Json(Readiness { status: "degraded" })),
         Err(reason) => {
-            tracing::warn!(%reason, "not ready");
-            Err(Problem::unavailable("not_ready", sentence(&reason)))
+            let problem = Problem::unavailable("not_ready", sentence(&reason));
+            Err(problem.because(reason.to_string()))
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the tests of the endpoints share: the router on a database in a folder of its own, and a clock that stands still.
 
+pub(super) mod captured;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -103,6 +105,7 @@ impl Bench {
 
     /// With accounts that are made otherwise.
     pub(super) fn with(change: impl FnOnce(AuthService) -> AuthService) -> Self {
+        captured::start();
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(TestClock(AtomicI64::new(1_800_000_000_000_000)));
         let random = Arc::new(SystemRandom);
@@ -124,6 +127,7 @@ impl Bench {
         let readiness = Arc::new(Readiness::new(store));
         let state = AppState::new(Arc::clone(&auth), Arc::clone(&readiness), Arc::clone(&spaces));
         let router = super::router(state, OpenApiRouter::new());
+        let router = super::request_log::watch(router, Arc::new(SystemRandom), Arc::default());
         Self { clock, sqlite, hints, auth, spaces, readiness, router, _folder: folder }
     }
 
@@ -249,7 +253,8 @@ impl Bench {
         headers: &[(&str, String)],
         body: &str,
     ) -> Answer {
-        let mut request = Request::builder().method(method).uri(path);
+        let id = super::page::uuid(&random_id(&SystemRandom));
+        let mut request = Request::builder().method(method).uri(path).header("x-request-id", &id);
         for (name, value) in headers {
             request = request.header(*name, value);
         }
@@ -263,11 +268,45 @@ impl Bench {
             page if is_page => Value::String(String::from_utf8_lossy(page).into_owned()),
             body => serde_json::from_slice(body).expect("JSON"),
         };
-        Answer { status: parts.status.as_u16(), body, headers: parts.headers }
+        let answer = Answer { status: parts.status.as_u16(), body, headers: parts.headers };
+        answer.is_logged(&id, method, headers);
+        answer
     }
 }
 
 impl Answer {
+    /// Whether the log has one line of it if it is a refusal, and none if it is not.
+    #[track_caller]
+    fn is_logged(&self, id: &str, method: &str, headers: &[(&str, String)]) {
+        assert_eq!(self.header("x-request-id"), Some(id));
+        let lines = captured::take(id);
+        let of_refusals = lines.iter().filter(|line| line["target"] == super::request_log::TARGET);
+        let lines: Vec<&Value> = of_refusals.collect();
+        if self.status < 400 {
+            assert_eq!(lines, [&Value::Null; 0], "nothing was refused");
+            return;
+        }
+        let [line] = lines[..] else { panic!("one line for one refusal: {lines:?}") };
+        let (fields, span) = (&line["fields"], &line["span"]);
+        let code = fields["code"].as_str().expect("a code");
+        assert_eq!((fields["status"].as_u64(), &span["method"]), (Some(self.status.into()), &json!(method)));
+        assert!(self.body.is_string() || self.body["code"] == code, "{} {line}", self.body);
+        assert_eq!(fields["reason"].is_string(), self.status == 500 || code == "not_ready", "{line}");
+        assert!(code != "none" && fields["duration_ms"].is_u64(), "{line}");
+        let route = span["route"].as_str().expect("a route");
+        assert_eq!(route == "none", code == "not_found", "{line}");
+        // Whoever has shown who they are is named.
+        let known = headers.iter().any(|(name, _)| *name == "authorization") && self.status < 500;
+        if known && ![401, 405].contains(&self.status) && route != "none" {
+            assert!(span["user"].is_string() && span["session"].is_string(), "{line}");
+        }
+        // So is the space, where the address can be one's, seen or not.
+        let shown = span["space"].is_string();
+        assert!(!shown || route.contains("{space}"), "{line}");
+        let asked = known && route.contains("{space}") && self.status != 401;
+        assert!(shown || !asked || code == "space_not_found", "{line}");
+    }
+
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("text"))
     }

@@ -246,7 +246,7 @@ impl Limits {
 }
 
 /// What counts as one address.
-fn network_of(address: IpAddr) -> Vec<u8> {
+pub(crate) fn network_of(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         // A household has a /64 to choose from.

@@ -32,6 +32,14 @@ pub(super) fn ack_frame(acks: Vec<AckId>) -> Option<Bytes> {
     (!acks.is_empty()).then(|| encode_ack(acks.into_iter()))
 }
 
+/// Why changes were refused.
+pub(super) fn refused_codes(outcomes: &[Outcome]) -> impl Iterator<Item = Code> {
+    outcomes.iter().filter_map(|outcome| match outcome.verdict {
+        Verdict::Rejected(code) => Some(code),
+        _ => None,
+    })
+}
+
 /// What a client is told of refused changes that have no id to acknowledge: one event for each code.
 pub(super) fn refusals_of(outcomes: &[Outcome]) -> impl Iterator<Item = Bytes> {
     let mut counts: Vec<(Code, usize)> = Vec::new();

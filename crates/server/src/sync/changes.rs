@@ -21,14 +21,17 @@ use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use super::SyncState;
+use super::answer::refused_codes;
 use super::handshake::{origin_of, query_value, schema_version, space_name};
 use super::json;
 use super::line::ACCESS_CHECK_INTERVAL;
+use super::logged::Logged;
 use super::native::off_thread;
 use super::seat::{self, Ask, MAX_PAGE_ROWS, Refusal, Seat};
 use crate::http::bearer;
 use crate::http::openapi::problems;
 use crate::http::problem::Problem;
+use crate::http::request_log;
 
 /// Longest time that a poll may wait, in seconds: proxies end requests that take much longer.
 const MAX_WAIT_S: u64 = 55;
@@ -53,7 +56,7 @@ pub(crate) async fn upload_changes(
     let token = bearer::header_token(&parts.headers).ok_or_else(Problem::no_token)?;
     state.auth.prepare(&token).await?;
     let turn = state.admission.handshake().await?;
-    let identity = state.auth.authenticate(&token).await?;
+    let identity = bearer::authenticate(&state.auth, &token).await?;
     if !identity.permissions.can_write() {
         return Err(AuthError::PermissionDenied.into());
     }
@@ -66,6 +69,7 @@ pub(crate) async fn upload_changes(
     let (bytes, body) = (body.len(), body);
     let decoded = off_thread(body, |body| decode_upload(body, MAX_CHANGES_PER_FRAME)).await;
     let upload = decoded.map_err(|error| frame_problem(&error))?;
+    request_log::note_space(upload.space);
 
     let origin = origin_of(&state, &identity, &parts.extensions, &parts.headers);
     let ask = Ask { selector: seat::selector(upload.space), filter: None, schema_version, plain: true };
@@ -89,6 +93,7 @@ pub(crate) async fn upload_changes(
     seat.upload(&state, incoming, bytes, permit).await?;
     let answer = std::future::poll_fn(|cx| seat.uploads.poll(cx)).await;
     let outcomes = answer.map_err(Refusal::from)?;
+    Logged::of(&parts.extensions).changes_refused(refused_codes(&outcomes), None);
     // The upload may have been taken by rights that the seat has not looked at yet, and nothing looks later: what its sender
     // holds from now on must be known to have been shown.
     seat.recheck(&state).await?;
@@ -250,9 +255,10 @@ pub(crate) async fn poll_changes(
     let token = bearer::header_token(request.headers()).ok_or_else(Problem::no_token)?;
     state.auth.prepare(&token).await?;
     let turn = state.admission.handshake().await?;
-    let identity = state.auth.authenticate(&token).await?;
+    let identity = bearer::authenticate(&state.auth, &token).await?;
     drop(turn);
     let asked = Asked::read(request.headers(), request.uri())?;
+    request_log::note_space(asked.space);
     let origin = origin_of(&state, &identity, request.extensions(), request.headers());
     let ask = Ask {
         selector: seat::selector(asked.space),

@@ -13,18 +13,21 @@ use lattice_protocol::Code;
 use lattice_protocol::plain::{SUBPROTOCOL, Space};
 use lattice_store::spaces::Origin;
 use sha1::{Digest, Sha1};
+use tracing::Instrument;
 use utoipa::IntoParams;
 use yawc::{CompressionLevel, DeflatePool, Options, Role, WebSocket};
 
 use super::admission::Overloaded;
 use super::json::{Json, Switched};
 use super::line::{End, Line};
+use super::logged::{Logged, SocketLog};
 use super::native::{self, Finished};
 use super::seat::{self, Ask, Came, Refusal, Seat};
 use super::{SyncState, audited};
 use crate::http::bearer;
 use crate::http::openapi::problems;
 use crate::http::problem::{Problem, sentence};
+use crate::http::request_log;
 use crate::limits::Class;
 use crate::net::io::SocketIo;
 use crate::net::listen::{PeerAddress, Place};
@@ -109,7 +112,7 @@ async fn open(state: SyncState, named: Option<String>, request: Request) -> Resu
     state.rates.address(Class::HandshakeAddress, address).await?;
     state.auth.prepare(&token).await?;
     let turn = state.admission.handshake().await?;
-    let identity = state.auth.authenticate(&token).await?;
+    let identity = bearer::authenticate(&state.auth, &token).await?;
     state.rates.user(Class::HandshakeAccount, identity.user).await?;
     let version = state.directory.version();
     let origin = origin_of(&state, &identity, request.extensions(), request.headers());
@@ -120,6 +123,7 @@ async fn open(state: SyncState, named: Option<String>, request: Request) -> Resu
     let native = if speaks_json {
         None
     } else {
+        request_log::note_space(name);
         let ask = Ask { selector: seat::selector(name), filter: None, schema_version, plain: false };
         let came = checkpoint.clone().map_or(Came::Lost, Came::Checkpoint);
         let (seat, lost) = Seat::open(&state, seat::new_writer(&state, &origin), ask, came).await?;
@@ -128,14 +132,16 @@ async fn open(state: SyncState, named: Option<String>, request: Request) -> Resu
     drop(turn);
     audited::opened(&state, &origin, native.as_ref().map(|(seat, _)| seat.space.id));
     // On the heap, as the parts are that it is made of: a future keeps room for whatever was moved through it.
+    let log = SocketLog::new(Logged::of(request.extensions()));
     let opened = Opened { state, identity, version, origin, name, schema_version, checkpoint, native };
     let opened = Box::new(opened);
 
     let place = request.extensions().get::<Place>().cloned();
     let agreed = agree_on_deflate(request.headers());
     let upgrade = hyper::upgrade::on(request);
+    let tracker = opened.state.tracker.clone();
     let answer = switching(&key, agreed, speaks_json)?;
-    opened.state.tracker.clone().spawn(async move {
+    let serving = async move {
         let _place = place;
         match upgrade.await.map(hyper::upgrade::Upgraded::downcast::<TokioIo<Stream>>) {
             Ok(Ok(parts)) => {
@@ -143,14 +149,16 @@ async fn open(state: SyncState, named: Option<String>, request: Request) -> Resu
                 let handle = io.handle();
                 let options = options(&opened.state.deflate, opened.state.limits.max_frame_bytes);
                 match WebSocket::from_stream_with_extensions(io, Role::Server, agreed, options) {
-                    Ok(websocket) => opened.serve(websocket, handle).await,
+                    Ok(websocket) => opened.serve(websocket, handle, log).await,
                     Err(error) => tracing::error!(%error, "cannot set up a WebSocket"),
                 }
             }
             Ok(Err(_)) => tracing::error!("an upgraded connection is of another kind"),
             Err(error) => tracing::debug!(%error, "the client left during the handshake"),
         }
-    });
+    };
+    // What is logged of the socket has the id of its handshake.
+    tracker.spawn(serving.in_current_span());
     Ok(answer)
 }
 
@@ -171,12 +179,18 @@ struct Opened {
 impl Opened {
     /// What is spoken on the connection until it ends. Each part of it is on the heap, and gone once it is over: few
     /// connections speak both dialects.
-    fn serve(self: Box<Self>, websocket: WebSocket<SocketIo>, io: SocketIo) -> impl Future<Output = ()> {
-        let mut line = Box::new(Line::new(&self.state, websocket, io, self.identity, self.version));
+    fn serve(
+        self: Box<Self>,
+        websocket: WebSocket<SocketIo>,
+        io: SocketIo,
+        log: SocketLog,
+    ) -> impl Future<Output = ()> {
+        let mut line = Box::new(Line::new(&self.state, websocket, io, self.identity, self.version, log));
         let (audit, origin) = (Arc::clone(self.state.auth.audit()), Arc::clone(&self.origin));
         async move {
             let end = self.speak(&mut line).await;
             audited::closed(&*audit, &origin, &end);
+            end.log(&line.log);
             Box::pin(line.close(end)).await;
         }
     }
@@ -340,7 +354,8 @@ fn switching(
     hash.update(key.as_bytes());
     hash.update(ACCEPT_GUID);
     let accept = base64::engine::general_purpose::STANDARD.encode(hash.finalize());
-    let accept = HeaderValue::from_str(&accept).map_err(|_| Problem::internal())?;
+    let accept =
+        HeaderValue::from_str(&accept).map_err(|_| Problem::internal("a handshake cannot be answered"))?;
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

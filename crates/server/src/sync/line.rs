@@ -15,6 +15,7 @@ use yawc::close::CloseCode;
 use yawc::{Frame, OpCode, WebSocket, WebSocketError};
 
 use super::SyncState;
+use super::logged::SocketLog;
 use super::outbox::Outbox;
 use super::seat::Refusal;
 use crate::limits::uploads::MAX_PAUSE;
@@ -34,15 +35,24 @@ const MAX_CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// Why a socket ends.
 pub(super) enum End {
-    /// The client left, or cannot be reached.
+    /// The client left.
     Gone,
+    /// The client shows no sign of life any more.
+    Silent,
     /// The client closes it; the codec has the answer waiting.
     ClosedByClient,
     /// We close it.
     Close(CloseCode, String),
     /// We close it, not at once: an upload led beyond a quota.
     OverQuota(String),
+    /// We close it: the server failed, by this.
+    Failed(String),
 }
+
+/// What a client is told when the server has failed.
+const FAILED: &str = "internal: the server failed; connect again";
+/// What stands in the log for a socket that ends without a close frame of ours (RFC 6455, section 7.1.5).
+const ABNORMAL: u16 = 1_006;
 
 impl End {
     /// The session is over.
@@ -64,13 +74,24 @@ impl End {
 
     /// The server failed.
     pub(super) fn internal(error: &StoreError) -> Self {
-        tracing::error!(%error, "a socket ends because the store failed");
-        Self::Close(CloseCode::Error, "internal: the server failed; connect again".into())
+        Self::Failed(error.to_string())
     }
 
     /// The server is closing.
     pub(super) fn closing() -> Self {
         Self::Close(CloseCode::Away, "the server is closing; connect again".into())
+    }
+
+    /// Logs an end that we have decided on.
+    pub(super) fn log(&self, log: &SocketLog) {
+        match self {
+            Self::Gone | Self::ClosedByClient => {}
+            Self::Silent => log.closed(ABNORMAL, "silent", None),
+            Self::Close(CloseCode::Away, _) => log.closed(CloseCode::Away.into(), "closing", None),
+            Self::Close(code, reason) => log.closed((*code).into(), reason, None),
+            Self::OverQuota(reason) => log.closed(CloseCode::Again.into(), reason, None),
+            Self::Failed(error) => log.closed(CloseCode::Error.into(), FAILED, Some(error)),
+        }
     }
 }
 
@@ -89,6 +110,7 @@ pub(super) struct Line {
     websocket: WebSocket<SocketIo>,
     io: SocketIo,
     pub(super) outbox: Outbox,
+    pub(super) log: SocketLog,
     pub(super) identity: Identity,
     expires_at: Option<Instant>,
     next_check: Instant,
@@ -109,12 +131,14 @@ impl Line {
         io: SocketIo,
         identity: Identity,
         version: u64,
+        log: SocketLog,
     ) -> Self {
         let now = Instant::now();
         Self {
             websocket,
             io,
             outbox: Outbox::default(),
+            log,
             identity,
             expires_at: expiry(state, &identity),
             next_check: now + ACCESS_CHECK_INTERVAL,
@@ -133,11 +157,14 @@ impl Line {
         }
         let farewell = async {
             match end {
-                End::Gone => return Err(WebSocketError::ConnectionClosed),
+                End::Gone | End::Silent => return Err(WebSocketError::ConnectionClosed),
                 // What the codec has waiting leaves before it is ready for more.
                 End::ClosedByClient => poll_fn(|cx| self.websocket.poll_ready_unpin(cx)).await?,
                 End::OverQuota(reason) => {
                     Pin::new(&mut self.websocket).start_send(Frame::close(CloseCode::Again, reason))?
+                }
+                End::Failed(_) => {
+                    Pin::new(&mut self.websocket).start_send(Frame::close(CloseCode::Error, FAILED))?
                 }
                 // Straight into the buffer: after an error the codec has a close frame of its own waiting, which knows
                 // neither our limit nor our codes, and only the first one counts.
@@ -194,7 +221,11 @@ impl Line {
     /// The payload of a data frame; `None` for what the connection itself answers.
     pub(super) fn payload(&mut self, frame: Frame) -> Result<Option<Bytes>, End> {
         match frame.opcode() {
-            OpCode::Text | OpCode::Binary => Ok(Some(frame.into_payload())),
+            OpCode::Text | OpCode::Binary => {
+                let payload = frame.into_payload();
+                self.log.came(payload.len());
+                Ok(Some(payload))
+            }
             OpCode::Close => Err(End::ClosedByClient),
             OpCode::Ping => {
                 self.outbox.expect_pong();
@@ -240,7 +271,7 @@ impl Line {
         // It is pinged all the same, or whatever is in between takes the connection for dead.
         self.silent_intervals = if was_paused { 0 } else { self.silent_intervals + 1 };
         if self.silent_intervals > 2 {
-            return Err(End::Gone);
+            return Err(End::Silent);
         }
         if self.outbox.is_empty() {
             self.outbox.push_ping();

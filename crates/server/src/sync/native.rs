@@ -17,7 +17,7 @@ use tokio::time::{Sleep, sleep_until};
 use yawc::Frame;
 
 use super::SyncState;
-use super::answer::{ack_frame, frames_of, refusals_of};
+use super::answer::{ack_frame, frames_of, refusals_of, refused_codes};
 use super::line::{End, Line, LineEvent};
 use super::seat::{MAX_PAGE_ROWS, Refusal, Seat};
 
@@ -222,20 +222,21 @@ impl<'a> Native<'a> {
         match decoded {
             Ok(ClientFrame::Changes(incoming)) if incoming.is_empty() => {}
             Ok(ClientFrame::Changes(_)) if !self.line.identity.permissions.can_write() => {
-                let why = "the token of this connection may only read";
-                self.line.outbox.push(encode_rejected(Code::PermissionDenied, why));
+                self.refuse(Code::PermissionDenied, "the token of this connection may only read");
             }
             Ok(ClientFrame::Changes(incoming)) => self.upload(incoming, bytes).await?,
             // What a client has applied is its own affair: its checkpoint tells at the next connection.
             Ok(ClientFrame::Ack { .. }) => {}
             Ok(ClientFrame::Typed) if first => return Err(Finished::Json(payload)),
-            Ok(_) => {
-                let why = "a frame here holds auditLog or ack";
-                self.line.outbox.push(encode_rejected(Code::UnknownFrame, why));
-            }
-            Err(error) => self.line.outbox.push(encode_rejected(error.code, &error.detail)),
+            Ok(_) => self.refuse(Code::UnknownFrame, "a frame here holds auditLog or ack"),
+            Err(error) => self.refuse(error.code, &error.detail),
         }
         Ok(())
+    }
+
+    fn refuse(&mut self, code: Code, why: &str) {
+        self.line.outbox.push(encode_rejected(code, why));
+        self.line.log.refusals().frame_refused(code, None);
     }
 
     async fn upload(&mut self, incoming: Vec<Incoming>, bytes: usize) -> Result<(), End> {
@@ -273,6 +274,7 @@ impl<'a> Native<'a> {
             }
             Err(error) => return Err(End::no_access(&error.into())),
         };
+        self.line.log.refusals().changes_refused(refused_codes(&outcomes), None);
         refusals_of(&outcomes).for_each(|frame| self.line.outbox.push(frame));
         if let Some(acks) = ack_frame(self.seat.stream.outcomes(outcomes)) {
             self.line.outbox.push(acks);

@@ -119,7 +119,10 @@ pub(super) async fn take<F: Future<Output = Result<UserId, AuthError>>>(
         (Ok(()), false) => StatusCode::NO_CONTENT.into_response(),
         (Ok(()), true) => html(StatusCode::OK, done, ""),
         (Err(problem), false) => problem.into_response(),
-        (Err(problem), true) => html(problem.status(), problem.detail(), ""),
+        (Err(problem), true) => {
+            let page = html(problem.status(), problem.detail(), "");
+            problem.told_by(page)
+        }
     }
 }
 

@@ -91,7 +91,8 @@ async fn arrive(state: &AppState, provider: &str, headers: &HeaderMap, form: &[u
 fn refused(headers: &HeaderMap, problem: Problem) -> Response {
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     if accepts.is_some_and(|kinds| kinds.contains("text/html")) {
-        html(problem.status(), problem.detail(), "")
+        let page = html(problem.status(), problem.detail(), "");
+        problem.told_by(page)
     } else {
         problem.into_response()
     }

@@ -20,6 +20,7 @@ use super::deliver::changes_frames;
 use super::subscription::{Awaited, Subscription};
 use super::{Client, Json, MAX_SUBSCRIPTIONS, Switched};
 use crate::hub::Shown;
+use crate::sync::answer::refused_codes;
 use crate::sync::line::End;
 use crate::sync::native::off_thread;
 use crate::sync::seat::{self, Ask, Came, MAX_PAGE_ROWS, Refusal, Seat};
@@ -291,7 +292,10 @@ impl Json<'_> {
         match answer {
             // A later upload must not overtake one that was not stored.
             Ok(_) | Err(StoreError::QuotaExceeded) if self.over_quota.contains(&name) => {}
-            Ok(outcomes) => self.subscriptions[at].answered(outcomes),
+            Ok(outcomes) => {
+                self.line.log.refusals().changes_refused(refused_codes(&outcomes), Some(name));
+                self.subscriptions[at].answered(outcomes);
+            }
             Err(StoreError::QuotaExceeded) => {
                 self.refuse_space(&Refusal::OverQuota, name);
                 self.over_quota.push(name);

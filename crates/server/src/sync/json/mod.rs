@@ -223,6 +223,7 @@ impl<'a> Json<'a> {
 
     fn refuse(&mut self, code: Code, message: &str, space: Option<Space>) {
         self.line.outbox.push(encode_error(code, message, None, space));
+        self.line.log.refusals().frame_refused(code, space);
     }
 
     /// A space cannot be used, at least for now.
@@ -234,6 +235,7 @@ impl<'a> Json<'a> {
         };
         let (code, message) = (refusal.code(), refusal.to_string());
         self.line.outbox.push(encode_error(code, &message, retry_after_s, Some(space)));
+        self.line.log.refusals().frame_refused(code, Some(space));
     }
 
     fn refuse_frame(&mut self, error: &FrameError) {
