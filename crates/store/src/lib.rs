@@ -14,6 +14,7 @@ pub mod identities;
 pub mod one_time;
 pub mod postgres;
 pub mod quotas;
+mod rules;
 pub mod spaces;
 pub mod sqlite;
 mod stored;

@@ -9,6 +9,7 @@ use super::{PostgresStore, access, anonymous, identities};
 use crate::accounts::{PasskeyId, TokenHash, UserId};
 use crate::factors::{Added, Factors, SecondFactors, StoredPasskey, Totp};
 use crate::identities::Removal;
+use crate::rules::ways_in;
 use crate::{BoxFuture, StoreError};
 
 const SECOND_FACTORS: &str = "SELECT
@@ -116,11 +117,11 @@ async fn take_recovery_code(connection: &Connection, user: UserId, hash: TokenHa
 }
 
 async fn add_passkey(connection: &Connection, passkey: &StoredPasskey, limit: u32) -> Result<Added, PgError> {
-    if !access::user_goes(connection, passkey.user).await? {
-        return Ok(Added::NoUser);
-    }
-    if passkeys(connection, passkey.user, limit).await?.len() >= limit as usize {
-        return Ok(Added::TooMany);
+    let exists = access::user_goes(connection, passkey.user).await?;
+    let held = identities::ways_in(connection, passkey.user).await?.passkeys;
+    let decided = ways_in::add_passkey(exists, held, limit);
+    if decided != Added::Kept {
+        return Ok(decided);
     }
     let sql = "INSERT INTO passkey (id, user_id, credential_id, name, credential, second_factor, created_us, last_used_us)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
@@ -169,15 +170,13 @@ async fn delete_passkey(connection: &Connection, user: UserId, id: PasskeyId) ->
     }
     let id = uuid(id.0);
     let sql = "SELECT 1 FROM passkey WHERE id = $1 AND user_id = $2";
-    if query_opt(connection, sql, &[&id, &uuid(user.0)]).await?.is_none() {
-        return Ok(Removal::NotFound);
+    let is_theirs = query_opt(connection, sql, &[&id, &uuid(user.0)]).await?.is_some();
+    let decided = ways_in::remove(is_theirs, identities::ways_in(connection, user).await?);
+    if decided == Removal::Removed {
+        execute(connection, "DELETE FROM passkey WHERE id = $1", &[&id]).await?;
+        drop_idle_codes(connection, user).await?;
     }
-    if identities::is_last_way_in(connection, user).await? {
-        return Ok(Removal::LastWayIn);
-    }
-    execute(connection, "DELETE FROM passkey WHERE id = $1", &[&id]).await?;
-    drop_idle_codes(connection, user).await?;
-    Ok(Removal::Removed)
+    Ok(decided)
 }
 
 /// Removes those of a user whose account is locked and goes.

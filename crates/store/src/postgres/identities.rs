@@ -8,6 +8,7 @@ use super::values::{id, uuid};
 use super::{PostgresStore, access, accounts, anonymous};
 use crate::accounts::{IdentityId, User, UserId};
 use crate::identities::{Identities, Link, LinkedIdentity, Removal};
+use crate::rules::ways_in::{self as rules, Linking, WaysIn};
 use crate::{BoxFuture, StoreError};
 
 const INSERT: &str = "INSERT INTO identity (id, user_id, issuer, subject, email, created_us)
@@ -17,10 +18,10 @@ pub(super) const FIND: &str =
 pub(super) const LIST: &str =
     "SELECT id, user_id, issuer, subject, email, created_us FROM identity WHERE user_id = $1
      ORDER BY created_us, id LIMIT $2";
-/// How many ways lead to the account `$1`. A password is one where it has an address to go with.
-const WAYS_IN: &str = "SELECT (SELECT count(*) FROM users
-             WHERE id = $1 AND email IS NOT NULL AND password_hash IS NOT NULL)
-         + (SELECT count(*) FROM identity WHERE user_id = $1) + (SELECT count(*) FROM passkey WHERE user_id = $1)";
+/// What leads to the account `$1`.
+const WAYS_IN: &str = "SELECT email IS NOT NULL, password_hash IS NOT NULL,
+         (SELECT count(*) FROM identity WHERE user_id = $1), (SELECT count(*) FROM passkey WHERE user_id = $1)
+     FROM users WHERE id = $1";
 
 async fn create(connection: &Connection, user: &User, identity: &LinkedIdentity) -> Result<(), PgError> {
     accounts::users::create(connection, user).await?;
@@ -36,14 +37,16 @@ async fn insert(connection: &Connection, identity: &LinkedIdentity) -> Result<bo
 
 /// Of several that change the ways into an account, the others wait for its lock.
 async fn link(connection: &Connection, identity: &LinkedIdentity, limit: u32) -> Result<Link, PgError> {
-    if !access::user_goes(connection, identity.user).await? {
-        return Ok(Link::NoUser);
-    }
-    if let Some(known) = find(connection, &identity.issuer, &identity.subject).await? {
-        return Ok(if known.user == identity.user { Link::Known } else { Link::Taken });
-    }
-    if list(connection, identity.user, limit).await?.len() >= limit as usize {
-        return Ok(Link::TooMany);
+    let exists = access::user_goes(connection, identity.user).await?;
+    let facts = Linking {
+        account: exists.then_some(identity.user),
+        linked_to: find(connection, &identity.issuer, &identity.subject).await?.map(|known| known.user),
+        identities: ways_in(connection, identity.user).await?.identities,
+        limit,
+    };
+    let decided = rules::link(facts);
+    if decided != Link::Made {
+        return Ok(decided);
     }
     if !insert(connection, identity).await? {
         // Somebody else has linked it to another account since this transaction looked.
@@ -72,21 +75,26 @@ async fn unlink(connection: &Connection, user: UserId, id: IdentityId) -> Result
     }
     let (id, user_id) = (uuid(id.0), uuid(user.0));
     let sql = "SELECT 1 FROM identity WHERE id = $1 AND user_id = $2";
-    if query_opt(connection, sql, &[&id, &user_id]).await?.is_none() {
-        return Ok(Removal::NotFound);
+    let is_theirs = query_opt(connection, sql, &[&id, &user_id]).await?.is_some();
+    let decided = rules::remove(is_theirs, ways_in(connection, user).await?);
+    if decided == Removal::Removed {
+        execute(connection, "DELETE FROM identity WHERE id = $1", &[&id]).await?;
     }
-    if is_last_way_in(connection, user).await? {
-        return Ok(Removal::LastWayIn);
-    }
-    execute(connection, "DELETE FROM identity WHERE id = $1", &[&id]).await?;
-    Ok(Removal::Removed)
+    Ok(decided)
 }
 
-/// Whether nothing but one identity or passkey, or nothing at all, leads to an account that is locked.
-pub(super) async fn is_last_way_in(connection: &Connection, user: UserId) -> Result<bool, PgError> {
-    let ways = query_opt(connection, WAYS_IN, &[&uuid(user.0)]).await?;
-    let ways: Option<i64> = ways.map(|row| row.try_get(0)).transpose()?;
-    Ok(ways.unwrap_or(0) < 2)
+/// What leads to an account that is locked.
+pub(super) async fn ways_in(connection: &Connection, user: UserId) -> Result<WaysIn, PgError> {
+    let Some(row) = query_opt(connection, WAYS_IN, &[&uuid(user.0)]).await? else {
+        return Ok(WaysIn::default());
+    };
+    let count = |at| Ok::<_, PgError>(u32::try_from(row.try_get::<_, i64>(at)?).unwrap_or(u32::MAX));
+    Ok(WaysIn {
+        has_email: row.try_get(0)?,
+        has_password: row.try_get(1)?,
+        identities: count(2)?,
+        passkeys: count(3)?,
+    })
 }
 
 /// Removes those of a user whose account is locked and goes.

@@ -9,6 +9,7 @@ use super::{anonymous, identities};
 use crate::accounts::{PasskeyId, TokenHash, UserId};
 use crate::factors::{Added, Factors, SecondFactors, StoredPasskey, Totp};
 use crate::identities::Removal;
+use crate::rules::ways_in;
 use crate::{BoxFuture, StoreError};
 
 const SECOND_FACTORS: &str = "SELECT
@@ -113,11 +114,11 @@ fn take_recovery_code(connection: &Connection, user: UserId, hash: TokenHash) ->
 }
 
 fn add_passkey(connection: &Connection, passkey: &StoredPasskey, limit: u32) -> Result<Added, StoreError> {
-    if user_by_id(connection, passkey.user)?.is_none() {
-        return Ok(Added::NoUser);
-    }
-    if passkeys(connection, passkey.user, limit)?.len() >= limit as usize {
-        return Ok(Added::TooMany);
+    let exists = user_by_id(connection, passkey.user)?.is_some();
+    let held = identities::ways_in(connection, passkey.user)?.passkeys;
+    let decided = ways_in::add_passkey(exists, held, limit);
+    if decided != Added::Kept {
+        return Ok(decided);
     }
     let sql = "INSERT INTO passkey (id, user_id, credential_id, name, credential, second_factor, created_us, last_used_us)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
@@ -155,15 +156,13 @@ fn use_passkey(
 
 fn delete_passkey(connection: &Connection, user: UserId, id: PasskeyId) -> Result<Removal, StoreError> {
     let sql = "SELECT 1 FROM passkey WHERE id = ?1 AND user_id = ?2";
-    if one(connection, sql, params![id.0, user.0], |_| Ok(()))?.is_none() {
-        return Ok(Removal::NotFound);
+    let is_theirs = one(connection, sql, params![id.0, user.0], |_| Ok(()))?.is_some();
+    let decided = ways_in::remove(is_theirs, identities::ways_in(connection, user)?);
+    if decided == Removal::Removed {
+        execute(connection, "DELETE FROM passkey WHERE id = ?1", params![id.0])?;
+        drop_idle_codes(connection, user)?;
     }
-    if identities::is_last_way_in(connection, user)? {
-        return Ok(Removal::LastWayIn);
-    }
-    execute(connection, "DELETE FROM passkey WHERE id = ?1", params![id.0])?;
-    drop_idle_codes(connection, user)?;
-    Ok(Removal::Removed)
+    Ok(decided)
 }
 
 /// Removes those of a user whose account goes.

@@ -8,6 +8,7 @@ use super::anonymous;
 use super::columns::{Columns, execute, one};
 use crate::accounts::{IdentityId, User, UserId};
 use crate::identities::{Identities, Link, LinkedIdentity, Removal};
+use crate::rules::ways_in::{self as rules, Linking, WaysIn};
 use crate::{BoxFuture, StoreError};
 
 const INSERT: &str = "INSERT INTO identity (id, user_id, issuer, subject, email, created_us)
@@ -16,11 +17,10 @@ const FIND: &str =
     "SELECT id, user_id, issuer, subject, email, created_us FROM identity WHERE issuer = ?1 AND subject = ?2";
 const LIST: &str = "SELECT id, user_id, issuer, subject, email, created_us FROM identity WHERE user_id = ?1
      ORDER BY created_us, id LIMIT ?2";
-/// How many ways lead to the account `?1`. A password is one where it has an address to go with.
-const WAYS_IN: &str = "SELECT (SELECT count(*) FROM users
-             WHERE id = ?1 AND email IS NOT NULL AND password_hash IS NOT NULL)
-         + (SELECT count(*) FROM identity WHERE user_id = ?1) + (SELECT count(*) FROM passkey WHERE user_id = ?1)
-     AS ways";
+/// What leads to the account `?1`.
+const WAYS_IN: &str = "SELECT email IS NOT NULL, password_hash IS NOT NULL,
+         (SELECT count(*) FROM identity WHERE user_id = ?1), (SELECT count(*) FROM passkey WHERE user_id = ?1)
+     FROM users WHERE id = ?1";
 
 fn create(connection: &Connection, user: &User, identity: &LinkedIdentity) -> Result<(), StoreError> {
     create_user(connection, user)?;
@@ -34,14 +34,15 @@ fn insert(connection: &Connection, identity: &LinkedIdentity) -> Result<bool, St
 }
 
 fn link(connection: &Connection, identity: &LinkedIdentity, limit: u32) -> Result<Link, StoreError> {
-    if user_by_id(connection, identity.user)?.is_none() {
-        return Ok(Link::NoUser);
-    }
-    if let Some(known) = find(connection, &identity.issuer, &identity.subject)? {
-        return Ok(if known.user == identity.user { Link::Known } else { Link::Taken });
-    }
-    if list(connection, identity.user, limit)?.len() >= limit as usize {
-        return Ok(Link::TooMany);
+    let facts = Linking {
+        account: user_by_id(connection, identity.user)?.map(|user| user.id),
+        linked_to: find(connection, &identity.issuer, &identity.subject)?.map(|known| known.user),
+        identities: ways_in(connection, identity.user)?.identities,
+        limit,
+    };
+    let decided = rules::link(facts);
+    if decided != Link::Made {
+        return Ok(decided);
     }
     if !insert(connection, identity)? {
         return Err(StoreError::Conflict("identity"));
@@ -66,20 +67,25 @@ fn list(connection: &Connection, user: UserId, limit: u32) -> Result<Vec<LinkedI
 
 fn unlink(connection: &Connection, user: UserId, id: IdentityId) -> Result<Removal, StoreError> {
     let sql = "SELECT 1 FROM identity WHERE id = ?1 AND user_id = ?2";
-    if one(connection, sql, params![id.0, user.0], |_| Ok(()))?.is_none() {
-        return Ok(Removal::NotFound);
+    let is_theirs = one(connection, sql, params![id.0, user.0], |_| Ok(()))?.is_some();
+    let decided = rules::remove(is_theirs, ways_in(connection, user)?);
+    if decided == Removal::Removed {
+        execute(connection, "DELETE FROM identity WHERE id = ?1", params![id.0])?;
     }
-    if is_last_way_in(connection, user)? {
-        return Ok(Removal::LastWayIn);
-    }
-    execute(connection, "DELETE FROM identity WHERE id = ?1", params![id.0])?;
-    Ok(Removal::Removed)
+    Ok(decided)
 }
 
-/// Whether nothing but one identity or passkey, or nothing at all, leads to an account.
-pub(super) fn is_last_way_in(connection: &Connection, user: UserId) -> Result<bool, StoreError> {
-    let ways = one(connection, WAYS_IN, params![user.0], |row| Ok(row.get::<_, i64>("ways")?))?;
-    Ok(ways.unwrap_or(0) < 2)
+/// What leads to an account.
+pub(super) fn ways_in(connection: &Connection, user: UserId) -> Result<WaysIn, StoreError> {
+    let ways = one(connection, WAYS_IN, params![user.0], |row| {
+        Ok(WaysIn {
+            has_email: row.get(0)?,
+            has_password: row.get(1)?,
+            identities: row.get(2)?,
+            passkeys: row.get(3)?,
+        })
+    })?;
+    Ok(ways.unwrap_or_default())
 }
 
 /// Removes those of a user whose account goes.
