@@ -3,6 +3,7 @@
 pub(crate) mod access_log;
 pub(crate) mod keys;
 pub(crate) mod rules;
+pub(crate) mod seen;
 pub(crate) mod verdict;
 
 /// For how long after the end of an account it is looked whether more of its addresses were written, in microseconds: much

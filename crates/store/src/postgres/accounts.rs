@@ -5,9 +5,10 @@ pub(super) mod users;
 
 use super::PostgresStore;
 use super::access::change_access;
-use super::directory::users::{Others, delete};
+use super::directory::users::delete;
 use super::transaction::{Mode, attempt};
 use crate::accounts::{AccountStore, RefreshRotation, Session, SessionId, TokenHash, User, UserId};
+use crate::rules::departure::Others;
 use crate::time::random_id;
 use crate::{BoxFuture, StoreError};
 

@@ -25,8 +25,10 @@ use crate::directory::{
     RefusalCursor, RefusalsOf, RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange,
     SpaceEntry,
 };
+use crate::rules::departure::Others;
 use crate::spaces::Space;
 use crate::stored::rules;
+use crate::stored::seen::Seen;
 use crate::time::random_id;
 use crate::{BoxFuture, StoreError};
 
@@ -47,20 +49,19 @@ fn one_more(limit: usize) -> i64 {
 }
 
 impl PostgresStore {
-    fn access_of(&self, seen: seen::Seen) -> Result<SpaceAccess, StoreError> {
-        let failed = super::error::PgError::into_store;
+    fn access_of(&self, seen: Seen) -> Result<SpaceAccess, StoreError> {
         Ok(SpaceAccess {
-            policy: seen::policy_of(seen.id, seen.policy.as_deref()).map_err(failed)?,
-            schema: seen::schema_of(seen.id, seen.schema_rule.as_deref()).map_err(failed)?,
+            policy: seen.policy()?,
+            schema: seen.schema()?,
             space: self.space_of(seen.id, &seen.rules)?,
-            kind: seen.kind,
+            kind: seen.standing.kind,
             name: seen.name,
-            role: seen.role,
+            role: seen.standing.role,
             archived: seen.archived_us.is_some(),
         })
     }
 
-    async fn own_space(&self, user: UserId) -> Result<Option<seen::Seen>, StoreError> {
+    async fn own_space(&self, user: UserId) -> Result<Option<Seen>, StoreError> {
         if let Some(found) = attempt!(self, Mode::Single, |c| seen::private(c, user).await)? {
             return Ok(Some(found));
         }
@@ -297,9 +298,7 @@ impl Directory for PostgresStore {
     fn delete_account(&self, user: UserId, now_us: i64) -> Asked<'_, Vec<SpaceId>> {
         let tombstone = random_id(&*self.inner.random);
         Box::pin(async move {
-            change_access!(self, |c| {
-                users::delete(c, user, tombstone, now_us, users::Others::KeepIt).await
-            })
+            change_access!(self, |c| { users::delete(c, user, tombstone, now_us, Others::KeepIt).await })
         })
     }
 }

@@ -1,10 +1,9 @@
 //! One transaction for uploads of several spaces: what is locked, read, merged and written.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_engine::{Batch, Context, Effects, Needs, Role, SpaceId};
+use lattice_engine::{Batch, Context, Effects, Needs, SpaceId};
 use tokio_postgres::Statement;
 use uuid::Uuid;
 
@@ -14,10 +13,12 @@ use super::queue::Job;
 use super::quotas::{self, Configured, Keeper};
 use super::spaces::{self, Loads, Wanted};
 use super::transaction::{Connection, commit};
-use super::values::{corrupt, id, space, uuid};
+use super::values::{id, space, uuid};
 use super::writes::{Inserts, Writes};
 use crate::StoreError;
 use crate::directory::AccessRecord;
+use crate::rules::standing::Standing;
+use crate::stored::seen;
 
 /// Most rounds of loading: entries, rows and pairs; then what links need.
 const MAX_ROUNDS: usize = 4;
@@ -204,17 +205,11 @@ fn encoded(row: &lattice_engine::Row) -> Bytes {
 type Asker = (SpaceId, [u8; 16]);
 
 fn read_access(row: &tokio_postgres::Row) -> Result<Option<(Asker, AccessRecord)>, PgError> {
-    let key = (space(row, 0)?, id(row, 1)?);
-    let Some(role) = row.try_get::<_, Option<String>>(5)? else { return Ok(None) };
-    let policy: Option<String> = row.try_get(3)?;
-    let policy = policy.as_deref().map(serde_json::from_str).transpose();
-    let record = AccessRecord {
-        role: Role::parse(&role).ok_or_else(|| corrupt("member", "role", format!("{:?}", key.0)))?,
-        policy: Arc::new(
-            policy.map_err(|_| corrupt("space", "policy", format!("{:?}", key.0)))?.unwrap_or_default(),
-        ),
-        archived: row.try_get(4)?,
-        private: row.try_get(2)?,
-    };
-    Ok(Some((key, record)))
+    let (space, user) = (space(row, 0)?, id(row, 1)?);
+    let member: Option<&str> = row.try_get(4)?;
+    let member = member.map(|name| seen::role(name, space)).transpose()?;
+    let standing = Standing::of(seen::kind(row.try_get(2)?, space)?, row.try_get(3)?, member);
+    let Some(standing) = standing else { return Ok(None) };
+    let record = seen::access(space, standing, row.try_get(5)?, row.try_get(6)?)?;
+    Ok(Some(((space, user), record)))
 }

@@ -13,8 +13,9 @@ use super::error::PgError;
 use super::transaction::{Connection, Mode, attempt, execute, query_opt};
 use super::values::{id, space, uuid};
 use crate::accounts::UserId;
-use crate::quotas::{Account, Limit, Limits, LimitsChange, Quota, QuotaStore, Quotas, Subject, Usage};
-use crate::{BoxFuture, StoreError};
+use crate::quotas::{Account, Limit, Limits, LimitsChange, QuotaStore, Quotas, Subject, Usage};
+use crate::rules::quotas::Held;
+use crate::{BoxFuture, StoreError, rules};
 
 /// The version of what anybody may do, and whether a quota was set for anybody.
 pub(super) const VERSION: &str = "SELECT n, EXISTS (SELECT 1 FROM quota) FROM access_version";
@@ -57,14 +58,6 @@ impl Configured {
     }
 }
 
-/// What holds for a space.
-#[derive(Clone, Copy)]
-struct Held {
-    owner: [u8; 16],
-    space: Quota,
-    user: Quota,
-}
-
 /// What holds for the spaces of a group.
 #[derive(Default)]
 pub(super) struct Keeper {
@@ -87,11 +80,7 @@ impl Keeper {
         for row in &rows {
             let owner = id(row, 1)?;
             let (space_limits, user_limits) = (limits(row, 2)?, limits(row, 4)?);
-            let held = Held {
-                owner,
-                space: space_limits.over(configured.quotas.space),
-                user: user_limits.over(configured.quotas.user),
-            };
+            let held = Held::of(owner, space_limits, user_limits, configured.quotas);
             keeper.spaces.insert(space(row, 0)?, held);
             keeper.owners.insert(owner, usage(row, 6)?);
         }
@@ -107,11 +96,7 @@ impl Keeper {
     ) -> Result<(), StoreError> {
         let Some(held) = self.spaces.get(&id).filter(|_| after.seq > before.seq) else { return Ok(()) };
         let owned = self.owners.entry(held.owner).or_default();
-        let next = owned.plus(Usage::of(after).since(Usage::of(before)));
-        if !held.space.admits(Usage::of(after)) || !held.user.admits(next) {
-            return Err(StoreError::QuotaExceeded);
-        }
-        *owned = next;
+        *owned = rules::quotas::grow(*held, (before, after), *owned)?;
         Ok(())
     }
 }
@@ -133,14 +118,9 @@ async fn set_for(connection: &Connection, subject: &str, id: Uuid) -> Result<Lim
     Ok(Limits { spaces: Limit::from_stored(row.try_get(2)?), ..limits(&row, 0)? })
 }
 
-/// How many spaces a user may own, where the settings say `configured`.
-pub(super) async fn max_owned(
-    connection: &Connection,
-    user: UserId,
-    configured: u32,
-) -> Result<u32, PgError> {
-    let most = set_for(connection, "user", uuid(user.0)).await?.spaces.over(Some(u64::from(configured)));
-    Ok(most.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX)))
+/// What is set for a user.
+pub(super) async fn set_for_user(connection: &Connection, user: UserId) -> Result<Limits, PgError> {
+    set_for(connection, "user", uuid(user.0)).await
 }
 
 /// Forgets what is set for a user who goes, and for their spaces. Their account and these spaces are locked.
@@ -182,10 +162,7 @@ async fn change(
     change: LimitsChange,
 ) -> Result<Option<Limits>, PgError> {
     let Some((kind, id)) = find(connection, subject).await? else { return Ok(None) };
-    let mut next = change.apply(set_for(connection, kind, id).await?);
-    if kind == "space" {
-        next.spaces = Limit::AsConfigured;
-    }
+    let next = rules::quotas::change(kind == "space", set_for(connection, kind, id).await?, change);
     if next == Limits::default() {
         execute(connection, "DELETE FROM quota WHERE id = $1 AND subject = $2", &[&id, &kind]).await?;
     } else {

@@ -18,12 +18,9 @@ pub(super) const LOCK: &str =
     "SELECT space_id, head, arrival_us, bytes FROM space_head WHERE space_id = ANY($1::uuid[])
      ORDER BY space_id FOR UPDATE";
 pub(super) const VERSION: &str = "SELECT n FROM access_version";
-/// `$1` spaces, `$2` users: what each may do in each.
+/// `$1` spaces, `$2` users: what decides what each may do in each.
 pub(super) const ACCESS: &str =
-    "SELECT u.space_id, u.user_id, s.kind = 'private', s.policy, s.archived_us IS NOT NULL,
-            CASE s.kind WHEN 'private' THEN CASE WHEN s.owner = u.user_id THEN 'owner' END
-                        WHEN 'public' THEN coalesce(m.role, 'viewer')
-                        ELSE m.role END
+    "SELECT u.space_id, u.user_id, s.kind, s.owner = u.user_id, m.role, s.policy, s.archived_us IS NOT NULL
      FROM unnest($1::uuid[], $2::uuid[]) AS u (space_id, user_id)
      JOIN space s ON s.space_id = u.space_id AND s.deleted_us IS NULL
      LEFT JOIN member m ON m.space_id = u.space_id AND m.user_id = u.user_id";

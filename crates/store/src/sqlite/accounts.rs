@@ -1,11 +1,13 @@
 //! Users and sessions in SQLite. The statements work on one connection; [`AccountStore`] for [`SqliteStore`] sends the
 //! writing ones to the writer thread and the reading ones to a reader.
 
-mod sessions;
+pub(super) mod sessions;
 mod users;
 
 use super::SqliteStore;
+use super::directory::users::delete;
 use crate::accounts::{AccountStore, RefreshRotation, Session, SessionId, TokenHash, User, UserId};
+use crate::rules::departure::Others;
 use crate::time::random_id;
 use crate::{BoxFuture, StoreError};
 
@@ -16,7 +18,7 @@ use sessions::{
 };
 use users::{set_email, set_password_hash, verify_email};
 
-pub(super) use users::{create_user, delete_user, user_by_email, user_by_id};
+pub(super) use users::{create_user, user_by_email, user_by_id};
 
 impl AccountStore for SqliteStore {
     fn create_user(&self, user: User) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -56,7 +58,12 @@ impl AccountStore for SqliteStore {
 
     fn delete_user(&self, id: UserId) -> BoxFuture<'_, Result<bool, StoreError>> {
         let (tombstone, now_us) = (random_id(&*self.inner.random), self.inner.clock.now_us());
-        Box::pin(self.write_access(move |transaction| delete_user(transaction, id, tombstone, now_us)))
+        Box::pin(async move {
+            let delete = move |transaction: &rusqlite::Transaction<'_>| {
+                delete(transaction, id, tombstone, now_us, Others::LoseTheirs)
+            };
+            Ok(self.write_access(delete).await?.is_ok())
+        })
     }
 
     fn create_session(&self, session: Session) -> BoxFuture<'_, Result<bool, StoreError>> {

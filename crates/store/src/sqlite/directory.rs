@@ -23,12 +23,24 @@ use crate::directory::{
     Accept, Asked, Directory, Invite, InviteId, Member, NewInvite, NewSpace, Page, RefusalCursor, RefusalsOf,
     RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange, SpaceEntry,
 };
+use crate::rules::departure::Others;
 use crate::spaces::Space;
 use crate::stored::rules;
 use crate::time::random_id;
 use crate::{BoxFuture, StoreError};
 
 pub use seen::access_in;
+
+/// What was asked for; a denial is answered at once.
+macro_rules! granted {
+    ($answer:expr) => {
+        match $answer {
+            Ok(granted) => granted,
+            Err(denied) => return Ok(Err(denied)),
+        }
+    };
+}
+use granted;
 
 /// Statements of the directory, for drivers that hold a connection of their own.
 pub mod statements {
@@ -38,19 +50,20 @@ pub mod statements {
 }
 
 impl SqliteStore {
-    fn access_of(&self, seen: seen::Seen) -> Result<SpaceAccess, StoreError> {
+    fn access_of(&self, found: seen::Numbered) -> Result<SpaceAccess, StoreError> {
+        let seen::Numbered { no, seen } = found;
         Ok(SpaceAccess {
-            policy: seen::policy_of(seen.no, seen.policy.as_deref())?,
-            schema: seen::schema_of(seen.no, seen.schema_rule.as_deref())?,
-            space: self.space_of((seen.no, seen.id, seen.rules))?,
-            kind: seen.kind,
+            policy: seen.policy()?,
+            schema: seen.schema()?,
+            space: self.space_of((no, seen.id.0, seen.rules))?,
+            kind: seen.standing.kind,
             name: seen.name,
-            role: seen.role,
+            role: seen.standing.role,
             archived: seen.archived_us.is_some(),
         })
     }
 
-    async fn own_space(&self, user: UserId) -> Result<Option<seen::Seen>, StoreError> {
+    async fn own_space(&self, user: UserId) -> Result<Option<seen::Numbered>, StoreError> {
         if let Some(found) = self.read(move |connection| seen::private(connection, user)).await? {
             return Ok(Some(found));
         }
@@ -278,8 +291,8 @@ impl Directory for SqliteStore {
 
     fn delete_account(&self, user: UserId, now_us: i64) -> Asked<'_, Vec<SpaceId>> {
         let tombstone = random_id(&*self.inner.random);
-        Box::pin(
-            self.write_access(move |transaction| users::delete_account(transaction, user, tombstone, now_us)),
-        )
+        Box::pin(self.write_access(move |transaction| {
+            users::delete(transaction, user, tombstone, now_us, Others::KeepIt)
+        }))
     }
 }

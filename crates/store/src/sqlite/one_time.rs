@@ -61,6 +61,11 @@ fn delete_expired(connection: &Connection, before_us: i64, limit: u32) -> Result
     execute(connection, sql, params![before_us, limit])
 }
 
+/// Removes all tokens of a user whose account goes.
+pub(super) fn delete_of_user(connection: &Connection, user: UserId) -> Result<(), StoreError> {
+    execute(connection, "DELETE FROM one_time_token WHERE user_id = ?1", params![user.0]).map(|_| ())
+}
+
 fn read(row: &Row<'_>) -> Result<OneTimeToken, StoreError> {
     let columns = Columns { table: "one_time_token", row };
     let text = |column| columns.text(column)?.ok_or_else(|| columns.corrupt(column));

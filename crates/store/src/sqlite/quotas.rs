@@ -14,20 +14,13 @@ use super::spaces::{self, corrupt};
 use super::{SqliteStore, access_log, log};
 use crate::access_log::AccessEvent;
 use crate::accounts::UserId;
-use crate::quotas::{Account, Limit, Limits, LimitsChange, Quota, QuotaStore, Quotas, Subject, Usage};
+use crate::quotas::{Account, Limit, Limits, LimitsChange, QuotaStore, Quotas, Subject, Usage};
+use crate::rules::quotas::Held;
 use crate::time::Random;
-use crate::{BoxFuture, StoreError};
+use crate::{BoxFuture, StoreError, rules};
 
 /// Spaces and owners that are remembered; forgetting one costs a look-up by key.
 const MAX_REMEMBERED: usize = 100_000;
-
-/// What holds for a space.
-#[derive(Clone, Copy)]
-struct Held {
-    owner: [u8; 16],
-    space: Quota,
-    user: Quota,
-}
 
 /// Looks whether uploads lead beyond quotas.
 #[derive(Default)]
@@ -77,14 +70,10 @@ impl Keeper {
             return Ok(());
         }
         let held = self.held(connection, no)?;
-        let added = Usage::of(after).since(Usage::of(before));
-        if !held.space.admits(Usage::of(after)) {
-            return Err(StoreError::QuotaExceeded);
-        }
-        if !held.user.is_off() && !held.user.admits(self.owned(connection, held.owner, head)?.plus(added)) {
-            return Err(StoreError::QuotaExceeded);
-        }
-        Ok(())
+        // Counting what an owner holds takes a look-up for each of their spaces.
+        let owned =
+            if held.user.is_off() { Usage::default() } else { self.owned(connection, held.owner, head)? };
+        rules::quotas::grow(held, (before, after), owned).map(|_| ())
     }
 
     /// A space has grown.
@@ -114,9 +103,8 @@ impl Keeper {
         let sql = "SELECT id, owner FROM space WHERE no = ?1";
         let (id, owner) =
             connection.prepare_cached(sql)?.query_row([no], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let space = limits(connection, "space", id)?.over(self.configured.space);
-        let user = limits(connection, "user", owner)?.over(self.configured.user);
-        let held = Held { owner, space, user };
+        let (space, user) = (limits(connection, "space", id)?, limits(connection, "user", owner)?);
+        let held = Held::of(owner, space, user, self.configured);
         self.spaces.insert(no, held);
         Ok(held)
     }
@@ -157,10 +145,9 @@ fn limits(connection: &Connection, subject: &str, id: [u8; 16]) -> Result<Limits
     Ok(connection.prepare_cached(sql)?.query_row(params![id, subject], read).optional()?.unwrap_or_default())
 }
 
-/// How many spaces a user may own, where the settings say `configured`.
-pub(super) fn max_owned(connection: &Connection, user: UserId, configured: u32) -> Result<u32, StoreError> {
-    let most = limits(connection, "user", user.0)?.spaces.over(Some(u64::from(configured)));
-    Ok(most.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX)))
+/// What is set for a user.
+pub(super) fn set_for_user(connection: &Connection, user: UserId) -> Result<Limits, StoreError> {
+    limits(connection, "user", user.0)
 }
 
 /// Forgets what is set for a user who goes, and for their spaces.
@@ -197,10 +184,7 @@ fn change(
     change: LimitsChange,
 ) -> Result<Option<Limits>, StoreError> {
     let Some((kind, id)) = find(connection, subject)? else { return Ok(None) };
-    let mut next = change.apply(limits(connection, kind, id)?);
-    if kind == "space" {
-        next.spaces = Limit::AsConfigured;
-    }
+    let next = rules::quotas::change(kind == "space", limits(connection, kind, id)?, change);
     if next == Limits::default() {
         let sql = "DELETE FROM quota WHERE id = ?1 AND subject = ?2";
         connection.prepare_cached(sql)?.execute(params![id, kind])?;

@@ -4,9 +4,8 @@ use lattice_engine::{Role, SpaceId};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::granted;
-use super::seen::{self, locked, owned_with_members};
-use super::{members, spaces, users};
+use super::seen::{self, locked};
+use super::{granted, members, spaces, users};
 use crate::StoreError;
 use crate::accounts::UserId;
 use crate::directory::{Accept, Answer, Denied, Invite, InviteId, Invitee, NewInvite, Page, SpaceEntry};
@@ -14,6 +13,8 @@ use crate::postgres::access;
 use crate::postgres::error::PgError;
 use crate::postgres::transaction::{Connection, execute, query, query_opt};
 use crate::postgres::values::{corrupt, id, space, uuid};
+use crate::rules::invites::Acceptance;
+use crate::rules::{self, standing};
 
 macro_rules! columns {
     () => {
@@ -47,10 +48,11 @@ pub(super) const COUNT: &str = "SELECT count(*) FROM (
            AND ($3::text IS NULL OR email IS DISTINCT FROM $3) LIMIT $4) open";
 
 /// `$1` the hash of the token.
-pub(super) const BY_LINK: &str = "SELECT i.id, i.space_id, i.role FROM invite i
+pub(super) const BY_LINK: &str =
+    "SELECT i.id, i.space_id, i.role, i.uses, i.max_uses, i.expires_us FROM invite i
      JOIN space s ON s.space_id = i.space_id AND s.deleted_us IS NULL WHERE i.token_hash = $1";
 /// `$1` the id, `$2` the user. `OFFSET 0` keeps the planner from going through the index of addresses.
-pub(super) const BY_ADDRESS: &str = "SELECT i.id, i.space_id, i.role
+pub(super) const BY_ADDRESS: &str = "SELECT i.id, i.space_id, i.role, i.uses, i.max_uses, i.expires_us
      FROM (SELECT * FROM invite WHERE id = $1 OFFSET 0) i
      JOIN users u ON u.id = $2 AND u.email = i.email
      JOIN space s ON s.space_id = i.space_id AND s.deleted_us IS NULL";
@@ -62,17 +64,14 @@ pub(super) const DELETE_EXPIRED: &str = "WITH dead AS MATERIALIZED (
 
 fn read(row: &Row) -> Result<Invite, PgError> {
     let id = InviteId(id(row, 0)?);
-    let uses = |at, column| {
-        u32::try_from(row.try_get::<_, i32>(at)?).map_err(|_| corrupt("invite", column, UserId(id.0)))
-    };
     Ok(Invite {
         id,
         space: space(row, 1)?,
         space_name: row.try_get(2)?,
         role: role(row, 3, id)?,
         email: row.try_get(4)?,
-        uses: uses(5, "uses")?,
-        max_uses: uses(6, "max_uses")?,
+        uses: uses(row, 5, id)?,
+        max_uses: uses(row, 6, id)?,
         created_us: row.try_get(7)?,
         expires_us: row.try_get(8)?,
     })
@@ -82,13 +81,17 @@ fn role(row: &Row, at: usize, invite: InviteId) -> Result<Role, PgError> {
     Role::parse(row.try_get(at)?).ok_or_else(|| corrupt("invite", "role", UserId(invite.0)))
 }
 
+fn uses(row: &Row, at: usize, invite: InviteId) -> Result<u32, PgError> {
+    u32::try_from(row.try_get::<_, i32>(at)?).map_err(|_| corrupt("invite", "uses", UserId(invite.0)))
+}
+
 /// Makes an invite. An address has one at a time for each space: the one that was made last.
 pub(super) async fn create(
     connection: &Connection,
     new: &NewInvite,
     id: InviteId,
 ) -> Result<Answer<Invite>, PgError> {
-    granted!(locked(connection, new.actor, new.space, owned_with_members).await?);
+    granted!(locked(connection, new.actor, new.space, standing::owns_with_members).await?);
     let (email, hash) = match &new.invitee {
         Invitee::Email(email) => (Some(email), None),
         Invitee::Link(hash) => (None, Some(hash.0.to_vec())),
@@ -96,9 +99,7 @@ pub(super) async fn create(
     let space = uuid(new.space.0);
     let values: [&(dyn ToSql + Sync); 4] = [&space, &new.now_us, &email, &i64::from(new.max_open)];
     let open: i64 = query_opt(connection, COUNT, &values).await?.map_or(Ok(0), |row| row.try_get(0))?;
-    if open >= i64::from(new.max_open) {
-        return Ok(Err(Denied::TooManyInvites));
-    }
+    granted!(rules::invites::make(u32::try_from(open).unwrap_or(u32::MAX), new.max_open));
     let sql = "DELETE FROM invite WHERE email = $1 AND space_id = $2";
     execute(connection, sql, &[&email, &space]).await?;
     let sql = "INSERT INTO invite (id, space_id, role, email, token_hash, max_uses, created_by, created_us, expires_us)
@@ -134,7 +135,7 @@ pub(super) async fn of_space(
     limit: u32,
     now_us: i64,
 ) -> Result<Answer<Page<Invite, InviteId>>, PgError> {
-    granted!(owned_with_members(seen::seen(connection, actor, space).await?));
+    granted!(seen::granted(connection, actor, space, standing::owns_with_members).await?);
     list(connection, OF_SPACE, &uuid(space.0), after, limit, now_us).await.map(Ok)
 }
 
@@ -174,7 +175,7 @@ pub(super) async fn revoke(
     space: SpaceId,
     invite: InviteId,
 ) -> Result<Answer<()>, PgError> {
-    granted!(locked(connection, actor, space, owned_with_members).await?);
+    granted!(locked(connection, actor, space, standing::owns_with_members).await?);
     let sql = "DELETE FROM invite WHERE id = $1 AND space_id = $2";
     let deleted = execute(connection, sql, &[&uuid(invite.0), &uuid(space.0)]).await?;
     Ok(if deleted == 0 { Err(Denied::InviteNotFound) } else { Ok(()) })
@@ -185,6 +186,9 @@ struct Offer {
     id: InviteId,
     space: SpaceId,
     role: Role,
+    uses: u32,
+    max_uses: u32,
+    expires_us: i64,
 }
 
 /// The invite that a user may accept by what they have: the token, or the address of their account.
@@ -195,7 +199,14 @@ async fn offer(connection: &Connection, user: UserId, accept: Accept) -> Result<
     };
     let Some(row) = found else { return Ok(None) };
     let invite = InviteId(id(&row, 0)?);
-    Ok(Some(Offer { id: invite, space: space(&row, 1)?, role: role(&row, 2, invite)? }))
+    Ok(Some(Offer {
+        id: invite,
+        space: space(&row, 1)?,
+        role: role(&row, 2, invite)?,
+        uses: uses(&row, 3, invite)?,
+        max_uses: uses(&row, 4, invite)?,
+        expires_us: row.try_get(5)?,
+    }))
 }
 
 /// Makes a user a member, and counts that in the same transaction: of two that race for the last use one wins.
@@ -220,21 +231,25 @@ pub(super) async fn accept(
     else {
         return Ok(Err(Denied::InviteNotFound));
     };
-    // Before anything else: whoever sends the same request again is answered as the first time.
-    if members::role_of(connection, offer.space, user).await?.is_none() {
-        let sql = "SELECT 1 FROM invite WHERE id = $1 AND uses < max_uses AND expires_us > $2";
-        if query_opt(connection, sql, &[&uuid(offer.id.0), &now_us]).await?.is_none() {
-            return Ok(Err(Denied::InviteNotFound));
+    let facts = rules::invites::Facts {
+        member: members::role_of(connection, offer.space, user).await?,
+        uses: offer.uses,
+        max_uses: offer.max_uses,
+        expires_us: offer.expires_us,
+        members: members::count(connection, offer.space, max_members).await?,
+        max_members,
+        now_us,
+    };
+    match granted!(rules::invites::accept(facts)) {
+        Acceptance::AlreadyMember => {}
+        Acceptance::Joins => {
+            // What sweeps expired invites does not take the space's lock: it may be gone.
+            let sql = "UPDATE invite SET uses = uses + 1 WHERE id = $1";
+            if execute(connection, sql, &[&uuid(offer.id.0)]).await? == 0 {
+                return Ok(Err(Denied::InviteNotFound));
+            }
+            members::add(connection, (offer.space, head), user, offer.role, now_us).await?;
         }
-        if members::count(connection, offer.space, max_members).await? >= max_members {
-            return Ok(Err(Denied::TooManyMembers));
-        }
-        // What sweeps expired invites does not take the space's lock.
-        let sql = "UPDATE invite SET uses = uses + 1 WHERE id = $1 AND uses < max_uses";
-        if execute(connection, sql, &[&uuid(offer.id.0)]).await? == 0 {
-            return Ok(Err(Denied::InviteNotFound));
-        }
-        members::add(connection, (offer.space, head), user, offer.role, now_us).await?;
     }
     spaces::entry(connection, user, offer.space).await
 }

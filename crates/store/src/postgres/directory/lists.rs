@@ -8,6 +8,7 @@ use crate::directory::{Page, SpaceEntry};
 use crate::postgres::error::PgError;
 use crate::postgres::transaction::{Connection, query};
 use crate::postgres::values::uuid;
+use crate::stored::seen::Seen;
 
 /// Before every id: what follows the private space, which comes first.
 const START: SpaceId = SpaceId([0; 16]);
@@ -16,7 +17,7 @@ const START: SpaceId = SpaceId([0; 16]);
 pub(super) const OF_USER: &str = concat!(
     "SELECT ",
     columns!(),
-    ", m.role, true FROM ",
+    ", s.owner = $1, m.role FROM ",
     of_members!(),
     "WHERE m.user_id = $1 AND m.space_id > $2 ORDER BY m.space_id LIMIT $3"
 );
@@ -25,7 +26,7 @@ pub(super) const OF_USER: &str = concat!(
 pub(super) const PUBLIC: &str = concat!(
     "SELECT ",
     columns!(),
-    ", coalesce(m.role, 'viewer'), m.role IS NOT NULL FROM space s
+    ", s.owner = $1, m.role FROM space s
        LEFT JOIN member m ON m.space_id = s.public_id AND m.user_id = $1
      WHERE s.public_id > $2 ORDER BY s.public_id LIMIT $3"
 );
@@ -40,7 +41,7 @@ pub(super) async fn of_user(
     let limit = limit.max(1) as usize;
     let mut items = Vec::new();
     if after.is_none() {
-        items.extend(seen::private(connection, user).await?.map(seen::Seen::entry));
+        items.extend(seen::private(connection, user).await?.map(Seen::entry));
     }
     let has_private = !items.is_empty();
     read(connection, OF_USER, user, after.unwrap_or(START), limit - items.len(), &mut items).await?;
@@ -74,7 +75,7 @@ async fn read(
 ) -> Result<(), PgError> {
     let one_more = super::one_more(limit);
     for row in query(connection, sql, &[&uuid(user.0), &uuid(after.0), &one_more]).await? {
-        items.push(seen::read(&row)?.entry());
+        items.extend(seen::read(&row)?.map(Seen::entry));
     }
     Ok(())
 }

@@ -2,17 +2,18 @@
 
 use lattice_engine::{Role, Seq, SpaceId};
 
-use super::granted;
-use super::seen::{self, Locked, Seen, locked, owned_with_members};
-use super::spaces::owned_by;
-use super::views;
+use super::seen::{self, Locked, locked};
+use super::spaces::may_own_one_more;
+use super::{granted, views};
 use crate::accounts::UserId;
-use crate::directory::{Answer, Denied, Member, Page, SpaceKind};
+use crate::directory::{Answer, Member, Page};
 use crate::postgres::access;
 use crate::postgres::error::PgError;
-use crate::postgres::quotas;
 use crate::postgres::transaction::{Connection, execute, query, query_opt};
 use crate::postgres::values::{id, uuid};
+use crate::rules::ownership::{self, Transfer};
+use crate::rules::{self, standing};
+use crate::stored::seen::role;
 
 /// `$1` the space, `$2` the user before, `$3` the limit.
 pub(super) const LIST: &str = "SELECT m.user_id, m.role, m.since_us, u.email, u.full_name
@@ -30,12 +31,7 @@ pub(super) async fn list(
     after: Option<UserId>,
     limit: u32,
 ) -> Result<Answer<Page<Member, UserId>>, PgError> {
-    match seen::seen(connection, actor, space).await? {
-        None => return Ok(Err(Denied::NotFound)),
-        Some(seen) if seen.kind == SpaceKind::Private => return Ok(Err(Denied::Private)),
-        Some(seen) if !seen.is_member => return Ok(Err(Denied::Forbidden)),
-        Some(_) => {}
-    }
+    granted!(seen::granted(connection, actor, space, standing::is_member).await?);
     let limit = limit.max(1) as usize;
     let after = after.unwrap_or(UserId([0; 16]));
     let rows = query(connection, LIST, &[&uuid(space.0), &uuid(after.0), &super::one_more(limit)]).await?;
@@ -43,7 +39,7 @@ pub(super) async fn list(
     for row in &rows {
         items.push(Member {
             user: UserId(id(row, 0)?),
-            role: seen::role(row.try_get(1)?, space)?,
+            role: role(row.try_get(1)?, space)?,
             since_us: row.try_get(2)?,
             email: row.try_get(3)?,
             full_name: row.try_get(4)?,
@@ -60,7 +56,7 @@ pub(super) async fn role_of(
 ) -> Result<Option<Role>, PgError> {
     let sql = "SELECT role FROM member WHERE space_id = $1 AND user_id = $2";
     let found = query_opt(connection, sql, &[&uuid(space.0), &uuid(user.0)]).await?;
-    found.map(|row| seen::role(row.try_get(0)?, space)).transpose()
+    found.map(|row| Ok(role(row.try_get(0)?, space)?)).transpose()
 }
 
 /// How many members a space has; counted up to `limit`. The caller holds the space's lock.
@@ -84,24 +80,16 @@ pub(super) async fn add(
     Ok(())
 }
 
-/// That `user` is a member other than the owner.
-async fn other_member(connection: &Connection, space: SpaceId, user: UserId) -> Result<Answer<()>, PgError> {
-    Ok(match role_of(connection, space, user).await? {
-        None => Err(Denied::NotMember),
-        Some(Role::Owner) => Err(Denied::IsOwner),
-        Some(Role::Editor | Role::Viewer) => Ok(()),
-    })
-}
-
-/// A space of `actor` of which `user` is a member other than its owner, locked.
+/// A space of `actor`, locked, and what `user` is in it as a member.
 async fn locked_with_member(
     connection: &Connection,
     actor: UserId,
     space: SpaceId,
     user: UserId,
-) -> Result<Answer<Locked>, PgError> {
-    let locked = granted!(locked(connection, actor, space, owned_with_members).await?);
-    Ok(other_member(connection, space, user).await?.map(|()| locked))
+) -> Result<Answer<(Locked, Option<Role>)>, PgError> {
+    let locked = granted!(locked(connection, actor, space, standing::owns_with_members).await?);
+    let member = role_of(connection, space, user).await?;
+    Ok(Ok((locked, member)))
 }
 
 async fn update_role(
@@ -110,16 +98,16 @@ async fn update_role(
     user: UserId,
     role: Role,
 ) -> Result<(), PgError> {
-    views::end(connection, space.seen.id, user, space.head).await?;
+    views::end(connection, space.id, user, space.head).await?;
     let sql = "UPDATE member SET role = $3 WHERE space_id = $1 AND user_id = $2";
-    execute(connection, sql, &[&uuid(space.seen.id.0), &uuid(user.0), &role.as_str()]).await?;
+    execute(connection, sql, &[&uuid(space.id.0), &uuid(user.0), &role.as_str()]).await?;
     Ok(())
 }
 
 async fn delete(connection: &Connection, space: &Locked, user: UserId) -> Result<(), PgError> {
-    views::end(connection, space.seen.id, user, space.head).await?;
+    views::end(connection, space.id, user, space.head).await?;
     let sql = "DELETE FROM member WHERE space_id = $1 AND user_id = $2";
-    execute(connection, sql, &[&uuid(space.seen.id.0), &uuid(user.0)]).await?;
+    execute(connection, sql, &[&uuid(space.id.0), &uuid(user.0)]).await?;
     Ok(())
 }
 
@@ -131,10 +119,8 @@ pub(super) async fn set_role(
     user: UserId,
     role: Role,
 ) -> Result<Answer<()>, PgError> {
-    let space = granted!(locked_with_member(connection, actor, space, user).await?);
-    if role == Role::Owner {
-        return Ok(Err(Denied::IsOwner));
-    }
+    let (space, member) = granted!(locked_with_member(connection, actor, space, user).await?);
+    granted!(rules::members::set_role(member, role));
     update_role(connection, &space, user, role).await.map(Ok)
 }
 
@@ -145,18 +131,9 @@ pub(super) async fn remove(
     space: SpaceId,
     user: UserId,
 ) -> Result<Answer<()>, PgError> {
-    let space = granted!(locked_with_member(connection, actor, space, user).await?);
+    let (space, member) = granted!(locked_with_member(connection, actor, space, user).await?);
+    granted!(rules::members::remove(member));
     delete(connection, &space, user).await.map(Ok)
-}
-
-fn may_leave(seen: Option<Seen>) -> Answer<Seen> {
-    match seen {
-        None => Err(Denied::NotFound),
-        Some(seen) if seen.kind == SpaceKind::Private => Err(Denied::Private),
-        Some(seen) if !seen.is_member => Err(Denied::NotMember),
-        Some(seen) if seen.role == Role::Owner => Err(Denied::IsOwner),
-        Some(seen) => Ok(seen),
-    }
 }
 
 /// A member goes by themselves.
@@ -165,7 +142,7 @@ pub(super) async fn leave(
     user: UserId,
     space: SpaceId,
 ) -> Result<Answer<()>, PgError> {
-    let space = granted!(locked(connection, user, space, may_leave).await?);
+    let space = granted!(locked(connection, user, space, standing::may_leave).await?);
     delete(connection, &space, user).await.map(Ok)
 }
 
@@ -178,24 +155,19 @@ pub(super) async fn transfer(
     max_owned: u32,
 ) -> Result<Answer<()>, PgError> {
     // Looked at before the account of `to` is locked: nobody may hold up just anybody.
-    granted!(owned_with_members(seen::seen(connection, actor, space).await?));
-    match other_member(connection, space, to).await? {
-        // To oneself: there is nothing to do.
-        Err(Denied::IsOwner) if to == actor => return Ok(Ok(())),
-        Err(Denied::IsOwner) | Ok(()) => {}
-        Err(denied) => return Ok(Err(denied)),
+    granted!(seen::granted(connection, actor, space, standing::owns_with_members).await?);
+    if granted!(ownership::transfer(role_of(connection, space, to).await?)) == Transfer::Done && to == actor {
+        return Ok(Ok(()));
     }
     // An account that is gone by now was a member's no longer, which is found under the space's lock.
     access::user_is_counted(connection, to).await?;
-    let space = granted!(locked_with_member(connection, actor, space, to).await?);
-    let max_owned = quotas::max_owned(connection, to, max_owned).await?;
-    if owned_by(connection, to, max_owned).await? >= max_owned {
-        return Ok(Err(Denied::TooManySpaces));
-    }
+    let (space, member) = granted!(locked_with_member(connection, actor, space, to).await?);
+    let Transfer::To { former_owner } = granted!(ownership::transfer(member)) else { return Ok(Ok(())) };
+    granted!(may_own_one_more(connection, to, max_owned).await?);
     // In this order: at no moment has a space two owners.
-    update_role(connection, &space, actor, Role::Editor).await?;
+    update_role(connection, &space, actor, former_owner).await?;
     update_role(connection, &space, to, Role::Owner).await?;
     let sql = "UPDATE space SET owner = $2 WHERE space_id = $1";
-    execute(connection, sql, &[&uuid(space.seen.id.0), &uuid(to.0)]).await?;
+    execute(connection, sql, &[&uuid(space.id.0), &uuid(to.0)]).await?;
     Ok(Ok(()))
 }

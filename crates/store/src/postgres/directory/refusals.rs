@@ -4,14 +4,14 @@ use lattice_engine::{Seq, SpaceId};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::granted;
-use super::seen::{self, owned};
+use super::{granted, seen};
 use crate::accounts::UserId;
 use crate::directory::{Answer, Page, RefusalCursor, RefusalsOf, RefusedChange};
 use crate::postgres::error::PgError;
 use crate::postgres::space_store::audit_line;
 use crate::postgres::transaction::{Connection, query};
 use crate::postgres::values::{id, seq, space, uuid};
+use crate::rules::standing;
 
 /// Changes of one page hold at most this many bytes, and one change more: an entry can be as large as a frame.
 const MAX_PAGE_BYTES: i64 = 1 << 20;
@@ -70,7 +70,7 @@ pub(super) async fn list(
     let (sql, key) = match of {
         RefusalsOf::User(user) => (OF_USER, user.0),
         RefusalsOf::Space { actor, space } => {
-            granted!(owned(seen::seen(connection, actor, space).await?));
+            granted!(seen::granted(connection, actor, space, standing::owns).await?);
             (OF_SPACE, space.0)
         }
     };

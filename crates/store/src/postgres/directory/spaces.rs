@@ -2,17 +2,18 @@
 
 use lattice_engine::{Policy, SpaceId};
 
-use super::granted;
-use super::seen::{self, locked, owned, owned_with_members};
-use super::views;
+use super::seen::{self, locked};
+use super::{granted, views};
 use crate::StoreError;
 use crate::accounts::UserId;
-use crate::directory::{Answer, Denied, NewSpace, SchemaRule, SpaceChange, SpaceEntry, SpaceKind};
+use crate::directory::{Answer, Denied, NewSpace, SchemaRule, SpaceChange, SpaceEntry};
 use crate::postgres::access;
 use crate::postgres::error::PgError;
 use crate::postgres::quotas;
 use crate::postgres::transaction::{Connection, execute, query_opt};
 use crate::postgres::values::uuid;
+use crate::rules::{ownership, standing};
+use crate::stored::seen::{Seen, policy_json, schema_json};
 
 /// `$1` the user, `$2` the limit.
 pub(super) const OWNED_BY: &str = "SELECT count(*) FROM (
@@ -26,7 +27,7 @@ pub(super) async fn entry(
     user: UserId,
     space: SpaceId,
 ) -> Result<Answer<SpaceEntry>, PgError> {
-    Ok(seen::seen(connection, user, space).await?.map(seen::Seen::entry).ok_or(Denied::NotFound))
+    Ok(seen::granted(connection, user, space, standing::sees).await?.map(Seen::entry))
 }
 
 /// Makes a space with its counters and its owner.
@@ -36,16 +37,11 @@ pub(super) async fn create(
     id: SpaceId,
     rules: &str,
 ) -> Result<Answer<SpaceEntry>, PgError> {
-    if new.kind == SpaceKind::Private {
-        return Ok(Err(Denied::Private));
-    }
+    granted!(ownership::make(new.kind));
     if !access::user_is_counted(connection, new.owner).await? {
         return Ok(Err(Denied::NoUser));
     }
-    let max_owned = quotas::max_owned(connection, new.owner, new.max_owned).await?;
-    if owned_by(connection, new.owner, max_owned).await? >= max_owned {
-        return Ok(Err(Denied::TooManySpaces));
-    }
+    granted!(may_own_one_more(connection, new.owner, new.max_owned).await?);
     let (space, owner) = (uuid(id.0), uuid(new.owner.0));
     let sql =
         "INSERT INTO space (space_id, kind, owner, rules, name, created_us) VALUES ($1, $2, $3, $4, $5, $6)
@@ -62,9 +58,19 @@ pub(super) async fn create(
     entry(connection, new.owner, id).await
 }
 
-/// How many spaces a user owns, their private one not counted; counted up to `limit`. The caller holds the lock under which
-/// that is counted, wherever a space is to be added.
-pub(super) async fn owned_by(connection: &Connection, user: UserId, limit: u32) -> Result<u32, PgError> {
+/// Whether a user may own one more space, where the settings say that so many are too few. The caller holds the lock under which
+/// that is counted.
+pub(super) async fn may_own_one_more(
+    connection: &Connection,
+    user: UserId,
+    configured: u32,
+) -> Result<Answer<()>, PgError> {
+    let max_owned = ownership::max_owned(quotas::set_for_user(connection, user).await?, configured);
+    Ok(ownership::own_one_more(owned_by(connection, user, max_owned).await?, max_owned))
+}
+
+/// How many spaces a user owns, their private one not counted; counted up to `limit`.
+async fn owned_by(connection: &Connection, user: UserId, limit: u32) -> Result<u32, PgError> {
     let row = query_opt(connection, OWNED_BY, &[&uuid(user.0), &i64::from(limit)]).await?;
     let owned: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
     Ok(u32::try_from(owned).unwrap_or(limit))
@@ -78,7 +84,7 @@ pub(super) async fn change(
     change: &SpaceChange,
     now_us: i64,
 ) -> Result<Answer<SpaceEntry>, PgError> {
-    granted!(locked(connection, actor, space, owned_with_members).await?);
+    granted!(locked(connection, actor, space, standing::owns_with_members).await?);
     if let Some(name) = &change.name {
         let sql = "UPDATE space SET name = $2 WHERE space_id = $1";
         execute(connection, sql, &[&uuid(space.0), name]).await?;
@@ -99,7 +105,7 @@ pub(super) async fn delete(
     space: SpaceId,
     now_us: i64,
 ) -> Result<Answer<()>, PgError> {
-    granted!(locked(connection, actor, space, owned_with_members).await?);
+    granted!(locked(connection, actor, space, standing::owns_with_members).await?);
     let sql = "UPDATE space SET deleted_us = $2 WHERE space_id = $1 AND deleted_us IS NULL";
     execute(connection, sql, &[&uuid(space.0), &now_us]).await?;
     quotas::forget_space(connection, space).await?;
@@ -114,16 +120,10 @@ pub(super) async fn set_policy(
     policy: &Policy,
     schema: Option<SchemaRule>,
 ) -> Result<Answer<()>, PgError> {
-    let space = granted!(locked(connection, actor, space, owned).await?);
-    // The default is stored as nothing, which most spaces then are read with.
-    let policy = (*policy != Policy::default()).then(|| json(policy)).transpose()?;
-    let schema = schema.as_ref().map(json).transpose()?;
-    views::end_all(connection, space.seen.id, space.head).await?;
+    let space = granted!(locked(connection, actor, space, standing::owns).await?);
+    let (policy, schema) = (policy_json(policy)?, schema_json(schema)?);
+    views::end_all(connection, space.id, space.head).await?;
     let sql = "UPDATE space SET policy = $2, schema_rule = $3 WHERE space_id = $1";
-    execute(connection, sql, &[&uuid(space.seen.id.0), &policy, &schema]).await?;
+    execute(connection, sql, &[&uuid(space.id.0), &policy, &schema]).await?;
     Ok(Ok(()))
-}
-
-fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Database(error.to_string()))
 }

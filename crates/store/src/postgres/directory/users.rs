@@ -3,23 +3,16 @@
 use lattice_engine::SpaceId;
 use uuid::Uuid;
 
+use super::granted;
 use crate::accounts::UserId;
-use crate::directory::{Answer, Denied};
+use crate::directory::Answer;
 use crate::postgres::access;
 use crate::postgres::accounts::sessions;
 use crate::postgres::error::PgError;
 use crate::postgres::transaction::{Connection, execute, query, query_opt};
 use crate::postgres::values::{space, uuid};
 use crate::postgres::{anonymous, factors, identities, one_time, quotas, traces};
-
-/// What becomes of somebody who is a member of a space of whoever goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Others {
-    /// They lose that space.
-    LoseTheirs,
-    /// The account stays until there are none such.
-    KeepIt,
-}
+use crate::rules::departure::{self, Facts, Others};
 
 /// `$1` the user: what they own, are a member of, or have looked at.
 pub(super) const CONCERNED: &str =
@@ -49,11 +42,12 @@ pub(super) async fn email_of(connection: &Connection, user: UserId) -> Result<Op
     Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
 }
 
-async fn owns_spaces_of_others(connection: &Connection, user: UserId) -> Result<bool, PgError> {
+/// Whether a user owns a space that somebody else is a member of.
+async fn owns_spaces(connection: &Connection, user: UserId) -> Result<bool, PgError> {
     Ok(query_opt(connection, OF_OTHERS, &[&uuid(user.0)]).await?.is_some())
 }
 
-/// Deletes an account with its sessions, memberships and views, the invites for its address, and what it owns: answers which
+/// Deletes an account, if it may go, with its sessions, memberships and views, the invites for its address, and what it owns: answers which
 /// spaces those were, the private one first. `tombstone` is the id of a private space that is made as a deleted one when
 /// they have none.
 pub(in super::super) async fn delete(
@@ -64,12 +58,10 @@ pub(in super::super) async fn delete(
     others: Others,
 ) -> Result<Answer<Vec<SpaceId>>, PgError> {
     // Before anything is locked for nothing.
-    if others == Others::KeepIt && owns_spaces_of_others(connection, user).await? {
-        return Ok(Err(Denied::OwnsSpaces));
-    }
-    if !access::user_goes(connection, user).await? {
-        return Ok(Err(Denied::NoUser));
-    }
+    let owns_spaces_of_others = owns_spaces(connection, user).await?;
+    granted!(departure::delete(Facts { exists: true, owns_spaces_of_others }, others));
+    let exists = access::user_goes(connection, user).await?;
+    granted!(departure::delete(Facts { exists, owns_spaces_of_others }, others));
     let (id, tombstone) = (uuid(user.0), uuid(tombstone));
     // A request that is under way must not make a private space for someone who is gone. One that was made, or is just being
     // made, is waited for here, and is found from here on.
@@ -81,9 +73,10 @@ pub(in super::super) async fn delete(
     let concerned = rows.iter().map(|row| space(row, 0)).collect::<Result<Vec<_>, _>>()?;
     let locked: Vec<Uuid> =
         access::spaces(connection, &concerned).await?.iter().map(|space| uuid(space.0)).collect();
-    if others == Others::KeepIt && owns_spaces_of_others(connection, user).await? {
+    let owns_spaces_of_others = owns_spaces(connection, user).await?;
+    if let Err(denied) = departure::delete(Facts { exists, owns_spaces_of_others }, others) {
         execute(connection, "DELETE FROM space WHERE space_id = $1", &[&tombstone]).await?;
-        return Ok(Err(Denied::OwnsSpaces));
+        return Ok(Err(denied));
     }
     let rows = query(connection, DELETE_OWNED, &[&id, &now_us, &locked]).await?;
     let read = |row: &tokio_postgres::Row| Ok((!row.try_get::<_, bool>(1)?, space(row, 0)?));

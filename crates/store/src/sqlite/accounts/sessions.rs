@@ -189,6 +189,11 @@ pub(in crate::sqlite) fn delete_expired_sessions(
     execute(connection, sql, params![before_us, limit])
 }
 
+/// Removes all sessions of a user whose account goes.
+pub(in crate::sqlite) fn delete_of_user(connection: &Connection, user: UserId) -> Result<(), StoreError> {
+    execute(connection, "DELETE FROM sessions WHERE user_id = ?1", params![user.0]).map(|_| ())
+}
+
 fn session(row: &Row<'_>) -> Result<Session, StoreError> {
     let columns = Columns { table: "sessions", row };
     Ok(Session {

@@ -5,8 +5,6 @@ use rusqlite::{Connection, Row, params};
 use crate::StoreError;
 use crate::accounts::{User, UserId};
 use crate::sqlite::columns::{Columns, execute, one};
-use crate::sqlite::directory::users;
-use crate::sqlite::{anonymous, factors, identities, traces};
 
 const USER_COLUMNS: &str = "id, email, email_verified_us, full_name, password_hash, created_us";
 
@@ -76,27 +74,6 @@ pub(in crate::sqlite) fn verify_email(
     let sql =
         "UPDATE users SET email_verified_us = ifnull(email_verified_us, ?3) WHERE id = ?1 AND email = ?2";
     execute(connection, sql, params![id.0, email, now_us]).map(|changed| changed > 0)
-}
-
-/// Removes a user, their sessions, memberships and spaces; for `tombstone` see [`users::forget`]. Does not rely on
-/// `foreign_keys`, which each connection may set or not.
-pub(in crate::sqlite) fn delete_user(
-    connection: &Connection,
-    id: UserId,
-    tombstone: [u8; 16],
-    now_us: i64,
-) -> Result<bool, StoreError> {
-    if user_by_id(connection, id)?.is_none() {
-        return Ok(false);
-    }
-    users::forget(connection, id, tombstone, now_us)?;
-    execute(connection, "DELETE FROM sessions WHERE user_id = ?1", params![id.0])?;
-    execute(connection, "DELETE FROM one_time_token WHERE user_id = ?1", params![id.0])?;
-    anonymous::forget(connection, id)?;
-    identities::forget(connection, id)?;
-    factors::forget(connection, id)?;
-    traces::note(connection, id, now_us)?;
-    execute(connection, "DELETE FROM users WHERE id = ?1", params![id.0]).map(|deleted| deleted > 0)
 }
 
 fn user(row: &Row<'_>) -> Result<User, StoreError> {

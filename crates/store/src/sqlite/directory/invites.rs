@@ -4,11 +4,13 @@ use lattice_engine::{Role, SpaceId};
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::seen::owned_with_members;
-use super::{members, spaces, users};
+use super::{granted, members, seen, spaces, users};
 use crate::StoreError;
 use crate::accounts::UserId;
 use crate::directory::{Accept, Answer, Denied, Invite, InviteId, Invitee, NewInvite, Page, SpaceEntry};
+use crate::rules;
+use crate::rules::invites::Acceptance;
+use crate::rules::standing;
 
 macro_rules! columns {
     () => {
@@ -59,10 +61,7 @@ pub(super) fn create(
     new: &NewInvite,
     id: InviteId,
 ) -> Result<Answer<Invite>, StoreError> {
-    let seen = match owned_with_members(connection, new.actor, new.space)? {
-        Ok(seen) => seen,
-        Err(denied) => return Ok(Err(denied)),
-    };
+    let found = granted!(seen::granted(connection, new.actor, new.space, standing::owns_with_members)?);
     let (email, hash) = match &new.invitee {
         Invitee::Email(email) => (Some(email), None),
         Invitee::Link(hash) => (None, Some(hash.0)),
@@ -71,18 +70,16 @@ pub(super) fn create(
                    SELECT 1 FROM invite INDEXED BY invite_of_space
                    WHERE space = ?1 AND expires_us > ?2 AND uses < max_uses AND (?3 IS NULL OR email IS NOT ?3)
                    LIMIT ?4)";
-    let values = params![seen.no, new.now_us, email, new.max_open];
+    let values = params![found.no, new.now_us, email, new.max_open];
     let open: u32 = connection.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
-    if open >= new.max_open {
-        return Ok(Err(Denied::TooManyInvites));
-    }
+    granted!(rules::invites::make(open, new.max_open));
     let sql = "DELETE FROM invite WHERE email = ?1 AND space = ?2";
-    connection.prepare_cached(sql)?.execute(params![email, seen.no])?;
+    connection.prepare_cached(sql)?.execute(params![email, found.no])?;
     let sql = "INSERT INTO invite (id, space, role, email, token_hash, max_uses, created_by, created_us, expires_us)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
     let inserted = connection.prepare_cached(sql)?.execute(params![
         id.0,
-        seen.no,
+        found.no,
         new.role.as_str(),
         email,
         hash,
@@ -106,10 +103,8 @@ pub(super) fn of_space(
     limit: u32,
     now_us: i64,
 ) -> Result<Answer<Page<Invite, InviteId>>, StoreError> {
-    match owned_with_members(connection, actor, space)? {
-        Ok(seen) => list(connection, OF_SPACE, &seen.no, after, limit, now_us).map(Ok),
-        Err(denied) => Ok(Err(denied)),
-    }
+    let found = granted!(seen::granted(connection, actor, space, standing::owns_with_members)?);
+    list(connection, OF_SPACE, &found.no, after, limit, now_us).map(Ok)
 }
 
 /// Open invites for the address of a user's account.
@@ -152,12 +147,9 @@ pub(super) fn revoke(
     space: SpaceId,
     invite: InviteId,
 ) -> Result<Answer<()>, StoreError> {
-    let seen = match owned_with_members(connection, actor, space)? {
-        Ok(seen) => seen,
-        Err(denied) => return Ok(Err(denied)),
-    };
+    let found = granted!(seen::granted(connection, actor, space, standing::owns_with_members)?);
     let sql = "DELETE FROM invite WHERE id = ?1 AND space = ?2";
-    let deleted = connection.prepare_cached(sql)?.execute(params![invite.0, seen.no])?;
+    let deleted = connection.prepare_cached(sql)?.execute(params![invite.0, found.no])?;
     Ok(if deleted == 0 { Err(Denied::InviteNotFound) } else { Ok(()) })
 }
 
@@ -167,37 +159,36 @@ struct Offer {
     space_no: u32,
     space: [u8; 16],
     role: String,
-    is_open: bool,
+    uses: u32,
+    max_uses: u32,
+    expires_us: i64,
 }
 
 /// The invite that a user may accept by what they have: the token, or the address of their account.
-fn offer(
-    connection: &Connection,
-    user: UserId,
-    accept: Accept,
-    now_us: i64,
-) -> Result<Option<Offer>, StoreError> {
+fn offer(connection: &Connection, user: UserId, accept: Accept) -> Result<Option<Offer>, StoreError> {
     let read = |row: &Row<'_>| {
         Ok(Offer {
             id: row.get(0)?,
             space_no: row.get(1)?,
             space: row.get(2)?,
             role: row.get(3)?,
-            is_open: row.get(4)?,
+            uses: row.get(4)?,
+            max_uses: row.get(5)?,
+            expires_us: row.get(6)?,
         })
     };
     let found = match accept {
         Accept::Link(hash) => {
-            let sql = "SELECT i.id, i.space, s.id, i.role, i.uses < i.max_uses AND i.expires_us > ?2
+            let sql = "SELECT i.id, i.space, s.id, i.role, i.uses, i.max_uses, i.expires_us
                        FROM invite i CROSS JOIN space s ON s.no = i.space
                        WHERE i.token_hash = ?1 AND s.deleted_us IS NULL";
-            connection.prepare_cached(sql)?.query_row(params![hash.0, now_us], read)
+            connection.prepare_cached(sql)?.query_row([hash.0], read)
         }
         Accept::Id(id) => {
-            let sql = "SELECT i.id, i.space, s.id, i.role, i.uses < i.max_uses AND i.expires_us > ?2
+            let sql = "SELECT i.id, i.space, s.id, i.role, i.uses, i.max_uses, i.expires_us
                        FROM invite i CROSS JOIN users u ON u.email = i.email CROSS JOIN space s ON s.no = i.space
-                       WHERE i.id = ?1 AND u.id = ?3 AND s.deleted_us IS NULL";
-            connection.prepare_cached(sql)?.query_row(params![id.0, now_us, user.0], read)
+                       WHERE i.id = ?1 AND u.id = ?2 AND s.deleted_us IS NULL";
+            connection.prepare_cached(sql)?.query_row([id.0, user.0], read)
         }
     };
     Ok(found.optional()?)
@@ -214,25 +205,31 @@ pub(super) fn accept(
     if !users::exists(connection, user)? {
         return Ok(Err(Denied::NoUser));
     }
-    let Some(offer) = offer(connection, user, accept, now_us)? else {
+    let Some(offer) = offer(connection, user, accept)? else {
         return Ok(Err(Denied::InviteNotFound));
     };
-    // Before anything else: whoever sends the same request again is answered as the first time.
-    if members::role_of(connection, offer.space_no, user)?.is_none() {
-        if !offer.is_open {
-            return Ok(Err(Denied::InviteNotFound));
+    let (no, space) = (offer.space_no, SpaceId(offer.space));
+    let facts = rules::invites::Facts {
+        member: members::role_of(connection, (no, space), user)?,
+        uses: offer.uses,
+        max_uses: offer.max_uses,
+        expires_us: offer.expires_us,
+        members: members::count(connection, no, max_members)?,
+        max_members,
+        now_us,
+    };
+    match granted!(rules::invites::accept(facts)) {
+        Acceptance::AlreadyMember => {}
+        Acceptance::Joins => {
+            let corrupt =
+                || StoreError::Corrupt { table: "invite", column: "role", row: UserId(offer.id).to_string() };
+            let role = Role::parse(&offer.role).ok_or_else(corrupt)?;
+            members::add(connection, (no, offer.space), user, role, now_us)?;
+            let sql = "UPDATE invite SET uses = uses + 1 WHERE id = ?1";
+            connection.prepare_cached(sql)?.execute([offer.id])?;
         }
-        if members::count(connection, offer.space_no, max_members)? >= max_members {
-            return Ok(Err(Denied::TooManyMembers));
-        }
-        let corrupt =
-            || StoreError::Corrupt { table: "invite", column: "role", row: UserId(offer.id).to_string() };
-        let role = Role::parse(&offer.role).ok_or_else(corrupt)?;
-        members::add(connection, (offer.space_no, offer.space), user, role, now_us)?;
-        let sql = "UPDATE invite SET uses = uses + 1 WHERE id = ?1";
-        connection.prepare_cached(sql)?.execute([offer.id])?;
     }
-    spaces::entry(connection, user, SpaceId(offer.space))
+    spaces::entry(connection, user, space)
 }
 
 /// Forgets invites that expired before `before_us`.

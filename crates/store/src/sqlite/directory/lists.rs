@@ -15,7 +15,7 @@ const START: SpaceId = SpaceId([0; 16]);
 pub(super) const OF_USER: &str = concat!(
     "SELECT ",
     columns!(),
-    ", m.role, 1 FROM member m INDEXED BY member_of_user CROSS JOIN space s ON s.no = m.space
+    ", s.owner = ?1, m.role FROM member m INDEXED BY member_of_user CROSS JOIN space s ON s.no = m.space
      WHERE m.user = ?1 AND m.space_id > ?2 AND s.deleted_us IS NULL ORDER BY m.space_id LIMIT ?3"
 );
 
@@ -23,7 +23,7 @@ pub(super) const OF_USER: &str = concat!(
 pub(super) const PUBLIC: &str = concat!(
     "SELECT ",
     columns!(),
-    ", ifnull(m.role, 'viewer'), m.role IS NOT NULL FROM space s INDEXED BY public_space
+    ", s.owner = ?1, m.role FROM space s INDEXED BY public_space
        LEFT JOIN member m ON m.space = s.no AND m.user = ?1
      WHERE s.kind = 'public' AND s.deleted_us IS NULL AND s.id > ?2 ORDER BY s.id LIMIT ?3"
 );
@@ -38,7 +38,7 @@ pub(super) fn of_user(
     let limit = limit.max(1) as usize;
     let mut items = Vec::new();
     if after.is_none() {
-        items.extend(seen::private(connection, user)?.map(seen::Seen::entry));
+        items.extend(seen::private(connection, user)?.map(|found| found.seen.entry()));
     }
     let has_private = !items.is_empty();
     let one_more = limit as i64 - items.len() as i64 + 1;
@@ -74,7 +74,7 @@ fn read(
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![user.0, after.0, limit])?;
     while let Some(row) = rows.next()? {
-        items.push(seen::read(row)?.entry());
+        items.extend(seen::read(row)?.map(|found| found.seen.entry()));
     }
     Ok(())
 }

@@ -3,13 +3,15 @@
 use lattice_engine::{Role, SpaceId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::seen::{self, owned_with_members};
-use super::spaces::owned_by;
-use super::views;
+use super::spaces::may_own_one_more;
+use super::{granted, seen, views};
 use crate::StoreError;
 use crate::accounts::UserId;
-use crate::directory::{Answer, Denied, Member, Page, SpaceKind};
-use crate::sqlite::quotas;
+use crate::directory::{Answer, Member, Page};
+use crate::rules;
+use crate::rules::ownership::{self, Transfer};
+use crate::rules::standing;
+use crate::stored::seen::role;
 
 /// `?1` the space, `?2` the user before, `?3` the limit.
 pub(super) const LIST: &str = "SELECT m.user, m.role, m.since_us, u.email, u.full_name
@@ -24,21 +26,16 @@ pub(super) fn list(
     after: Option<UserId>,
     limit: u32,
 ) -> Result<Answer<Page<Member, UserId>>, StoreError> {
-    let seen = match seen::seen(connection, actor, space)? {
-        None => return Ok(Err(Denied::NotFound)),
-        Some(seen) if seen.kind == SpaceKind::Private => return Ok(Err(Denied::Private)),
-        Some(seen) if !seen.is_member => return Ok(Err(Denied::Forbidden)),
-        Some(seen) => seen,
-    };
+    let found = granted!(seen::granted(connection, actor, space, standing::is_member)?);
     let limit = limit.max(1) as usize;
     let after = after.unwrap_or(UserId([0; 16]));
     let mut statement = connection.prepare_cached(LIST)?;
-    let mut rows = statement.query(params![seen.no, after.0, limit as i64 + 1])?;
+    let mut rows = statement.query(params![found.no, after.0, limit as i64 + 1])?;
     let mut items = Vec::new();
     while let Some(row) = rows.next()? {
         items.push(Member {
             user: UserId(row.get(0)?),
-            role: seen::role(&row.get::<_, String>(1)?, seen.no)?,
+            role: role(&row.get::<_, String>(1)?, space)?,
             since_us: row.get(2)?,
             email: row.get(3)?,
             full_name: row.get(4)?,
@@ -48,11 +45,15 @@ pub(super) fn list(
 }
 
 /// What a user is in a space as a member.
-pub(super) fn role_of(connection: &Connection, space: u32, user: UserId) -> Result<Option<Role>, StoreError> {
+pub(super) fn role_of(
+    connection: &Connection,
+    (space, id): (u32, SpaceId),
+    user: UserId,
+) -> Result<Option<Role>, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT role FROM member WHERE space = ?1 AND user = ?2")?;
     let name: Option<String> = statement.query_row(params![space, user.0], |row| row.get(0)).optional()?;
-    name.map(|name| seen::role(&name, space)).transpose()
+    name.map(|name| role(&name, id)).transpose()
 }
 
 /// How many members a space has; counted up to `limit`.
@@ -75,22 +76,15 @@ pub fn add(
     Ok(())
 }
 
-/// A space of `actor` of which `user` is a member other than its owner: its number.
+/// The number of a space of `actor`, and what `user` is in it as a member.
 fn with_member(
     connection: &Connection,
     actor: UserId,
     space: SpaceId,
     user: UserId,
-) -> Result<Answer<u32>, StoreError> {
-    let seen = match owned_with_members(connection, actor, space)? {
-        Ok(seen) => seen,
-        Err(denied) => return Ok(Err(denied)),
-    };
-    Ok(match role_of(connection, seen.no, user)? {
-        None => Err(Denied::NotMember),
-        Some(Role::Owner) => Err(Denied::IsOwner),
-        Some(Role::Editor | Role::Viewer) => Ok(seen.no),
-    })
+) -> Result<Answer<(u32, Option<Role>)>, StoreError> {
+    let found = granted!(seen::granted(connection, actor, space, standing::owns_with_members)?);
+    Ok(Ok((found.no, role_of(connection, (found.no, space), user)?)))
 }
 
 fn update_role(connection: &Connection, space: u32, user: UserId, role: Role) -> Result<(), StoreError> {
@@ -115,11 +109,9 @@ pub fn set_role(
     user: UserId,
     role: Role,
 ) -> Result<Answer<()>, StoreError> {
-    match with_member(connection, actor, space, user)? {
-        Err(denied) => Ok(Err(denied)),
-        Ok(_) if role == Role::Owner => Ok(Err(Denied::IsOwner)),
-        Ok(no) => update_role(connection, no, user, role).map(Ok),
-    }
+    let (no, member) = granted!(with_member(connection, actor, space, user)?);
+    granted!(rules::members::set_role(member, role));
+    update_role(connection, no, user, role).map(Ok)
 }
 
 /// Removes a member.
@@ -129,22 +121,15 @@ pub fn remove(
     space: SpaceId,
     user: UserId,
 ) -> Result<Answer<()>, StoreError> {
-    match with_member(connection, actor, space, user)? {
-        Err(denied) => Ok(Err(denied)),
-        Ok(no) => delete(connection, no, user).map(Ok),
-    }
+    let (no, member) = granted!(with_member(connection, actor, space, user)?);
+    granted!(rules::members::remove(member));
+    delete(connection, no, user).map(Ok)
 }
 
 /// A member goes by themselves.
 pub(super) fn leave(connection: &Connection, user: UserId, space: SpaceId) -> Result<Answer<()>, StoreError> {
-    let seen = match seen::seen(connection, user, space)? {
-        None => return Ok(Err(Denied::NotFound)),
-        Some(seen) if seen.kind == SpaceKind::Private => return Ok(Err(Denied::Private)),
-        Some(seen) if !seen.is_member => return Ok(Err(Denied::NotMember)),
-        Some(seen) if seen.role == Role::Owner => return Ok(Err(Denied::IsOwner)),
-        Some(seen) => seen,
-    };
-    delete(connection, seen.no, user).map(Ok)
+    let found = granted!(seen::granted(connection, user, space, standing::may_leave)?);
+    delete(connection, found.no, user).map(Ok)
 }
 
 /// Another member becomes the owner.
@@ -155,18 +140,11 @@ pub fn transfer(
     to: UserId,
     max_owned: u32,
 ) -> Result<Answer<()>, StoreError> {
-    let no = match with_member(connection, actor, space, to)? {
-        // To oneself: there is nothing to do.
-        Err(Denied::IsOwner) => return Ok(Ok(())),
-        Err(denied) => return Ok(Err(denied)),
-        Ok(no) => no,
-    };
-    let max_owned = quotas::max_owned(connection, to, max_owned)?;
-    if owned_by(connection, to, max_owned)? >= max_owned {
-        return Ok(Err(Denied::TooManySpaces));
-    }
+    let (no, member) = granted!(with_member(connection, actor, space, to)?);
+    let Transfer::To { former_owner } = granted!(ownership::transfer(member)) else { return Ok(Ok(())) };
+    granted!(may_own_one_more(connection, to, max_owned)?);
     // In this order: at no moment has a space two owners.
-    update_role(connection, no, actor, Role::Editor)?;
+    update_role(connection, no, actor, former_owner)?;
     update_role(connection, no, to, Role::Owner)?;
     connection.prepare_cached("UPDATE space SET owner = ?2 WHERE no = ?1")?.execute(params![no, to.0])?;
     Ok(Ok(()))

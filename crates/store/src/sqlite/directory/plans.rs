@@ -65,7 +65,8 @@ fn spaces_from_before_the_directory_are_their_owners() {
     connection.execute(sql, (id, owner.0)).expect("a space of that time");
     run(include_str!("../migrations/V3__directory.sql"));
     let found = seen::private(&connection, owner).expect("an answer").expect("the space");
-    assert_eq!((found.id, found.rules.as_str(), found.created_us, found.archived_us), (id, "row", 3, None));
+    let seen = &found.seen;
+    assert_eq!((seen.id.0, seen.rules.as_str(), seen.created_us, seen.archived_us), (id, "row", 3, None));
     let access = access_in(&connection, found.no, owner.0).expect("an answer").expect("access");
     assert!(access.private && !access.archived && *access.policy == lattice_engine::Policy::default());
     assert!(access_in(&connection, found.no, other.0).expect("an answer").is_none());

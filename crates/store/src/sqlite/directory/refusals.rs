@@ -3,10 +3,12 @@
 use lattice_engine::{LogRecord, SpaceId, Verdict, WriterId};
 use rusqlite::{Connection, params};
 
+use super::granted;
 use super::seen;
 use crate::StoreError;
 use crate::accounts::UserId;
 use crate::directory::{Answer, Page, RefusalCursor, RefusalsOf, RefusedChange};
+use crate::rules::standing;
 use crate::sqlite::recent::View;
 use crate::sqlite::spaces::audit;
 
@@ -86,12 +88,9 @@ pub(super) fn list(
             statement.query_map(params![user.0, at_us, id, one_more], read)?.collect::<Result<_, _>>()?
         }
         RefusalsOf::Space { actor, space } => {
-            let seen = match seen::owned(connection, actor, space)? {
-                Ok(seen) => seen,
-                Err(denied) => return Ok(Err(denied)),
-            };
+            let space = granted!(seen::granted(connection, actor, space, standing::owns)?);
             let mut statement = connection.prepare_cached(OF_SPACE)?;
-            statement.query_map(params![seen.no, at_us, id, one_more], read)?.collect::<Result<_, _>>()?
+            statement.query_map(params![space.no, at_us, id, one_more], read)?.collect::<Result<_, _>>()?
         }
     };
     let (mut items, mut bytes, mut last, mut more) = (Vec::new(), 0, None, lines.len() > limit);

@@ -1,44 +1,21 @@
 //! Which space a user sees, and as what.
 
-use std::sync::Arc;
-
-use lattice_engine::{Policy, Role, SpaceId};
+use lattice_engine::SpaceId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::StoreError;
 use crate::accounts::UserId;
-use crate::directory::{AccessRecord, Answer, Denied, SchemaRule, SpaceEntry, SpaceKind};
+use crate::directory::{AccessRecord, Answer, Denied};
+use crate::rules::standing::{Rule, Standing};
+use crate::stored::seen::{self, Seen, as_member, corrupt};
 
-/// A space as one user sees it.
-pub(super) struct Seen {
+/// A space as one user sees it, with its number.
+pub(super) struct Numbered {
     pub(super) no: u32,
-    pub(super) id: [u8; 16],
-    pub(super) kind: SpaceKind,
-    pub(super) name: String,
-    pub(super) rules: String,
-    pub(super) policy: Option<String>,
-    pub(super) schema_rule: Option<String>,
-    pub(super) archived_us: Option<i64>,
-    pub(super) created_us: i64,
-    pub(super) role: Role,
-    /// The user is a member, not merely a reader of a public space.
-    pub(super) is_member: bool,
+    pub(super) seen: Seen,
 }
 
-impl Seen {
-    pub(super) fn entry(self) -> SpaceEntry {
-        SpaceEntry {
-            id: SpaceId(self.id),
-            kind: self.kind,
-            name: self.name,
-            role: self.role,
-            archived_us: self.archived_us,
-            created_us: self.created_us,
-        }
-    }
-}
-
-/// Columns of [`read`] but for the last two: role, and whether it is a member's. The table is `s`.
+/// Columns of [`read`] but for the last two: whether the user is the owner, and the role of their membership. The table is `s`.
 macro_rules! columns {
     () => {
         "s.no, s.id, s.kind, s.name, s.rules, s.policy, s.schema_rule, s.archived_us, s.created_us"
@@ -51,101 +28,76 @@ pub(super) use columns;
 pub(super) const SEEN: &str = concat!(
     "SELECT ",
     columns!(),
-    ", m.role, 1 FROM member m INDEXED BY member_of_user CROSS JOIN space s ON s.no = m.space
+    ", s.owner = ?1, m.role FROM member m INDEXED BY member_of_user CROSS JOIN space s ON s.no = m.space
      WHERE m.user = ?1 AND m.space_id = ?2 AND s.deleted_us IS NULL
      UNION ALL SELECT ",
     columns!(),
-    ", 'viewer', 0 FROM space s INDEXED BY public_space
+    ", s.owner = ?1, NULL FROM space s INDEXED BY public_space
      WHERE s.id = ?2 AND s.kind = 'public' AND s.deleted_us IS NULL
      UNION ALL SELECT ",
     columns!(),
-    ", 'owner', 0 FROM space s INDEXED BY space_of_owner
+    ", s.owner = ?1, NULL FROM space s INDEXED BY space_of_owner
      WHERE s.owner = ?1 AND s.kind = 'private' AND s.id = ?2 AND s.deleted_us IS NULL"
 );
 
 const PRIVATE: &str = concat!(
     "SELECT ",
     columns!(),
-    ", 'owner', 0 FROM space s WHERE s.owner = ?1 AND s.kind = 'private' AND s.deleted_us IS NULL"
+    ", s.owner = ?1, NULL FROM space s WHERE s.owner = ?1 AND s.kind = 'private' AND s.deleted_us IS NULL"
 );
 
 /// The space with this id, if the user sees it.
-pub(super) fn seen(connection: &Connection, user: UserId, id: SpaceId) -> Result<Option<Seen>, StoreError> {
+pub(super) fn seen(
+    connection: &Connection,
+    user: UserId,
+    id: SpaceId,
+) -> Result<Option<Numbered>, StoreError> {
     let mut statement = connection.prepare_cached(SEEN)?;
     let mut rows = statement.query(params![user.0, id.0])?;
-    let mut found: Option<Seen> = None;
+    let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let next = read(row)?;
-        // A member of a public space finds it twice.
-        if found.as_ref().is_none_or(|found| !found.is_member && next.is_member) {
-            found = Some(next);
-        }
+        found.extend(read(row)?);
     }
-    Ok(found)
+    Ok(as_member(found, |found| found.seen.standing))
 }
 
 /// The private space of a user, if it was made and they are not gone.
-pub(super) fn private(connection: &Connection, user: UserId) -> Result<Option<Seen>, StoreError> {
-    connection.prepare_cached(PRIVATE)?.query_row([user.0], |row| Ok(read(row))).optional()?.transpose()
+pub(super) fn private(connection: &Connection, user: UserId) -> Result<Option<Numbered>, StoreError> {
+    let found = connection.prepare_cached(PRIVATE)?.query_row([user.0], |row| Ok(read(row))).optional()?;
+    Ok(found.transpose()?.flatten())
 }
 
-/// The space with this id as its owner sees it.
-pub(super) fn owned(connection: &Connection, actor: UserId, id: SpaceId) -> Result<Answer<Seen>, StoreError> {
-    Ok(match seen(connection, actor, id)? {
-        None => Err(Denied::NotFound),
-        Some(seen) if seen.role == Role::Owner => Ok(seen),
-        Some(_) => Err(Denied::Forbidden),
-    })
-}
-
-/// The shared or public space with this id as its owner sees it.
-pub(super) fn owned_with_members(
+/// The space with this id, if the rule lets the user do what they ask for.
+pub(super) fn granted(
     connection: &Connection,
-    actor: UserId,
+    user: UserId,
     id: SpaceId,
-) -> Result<Answer<Seen>, StoreError> {
-    Ok(owned(connection, actor, id)?.and_then(|seen| match seen.kind {
-        SpaceKind::Private => Err(Denied::Private),
-        SpaceKind::Shared | SpaceKind::Public => Ok(seen),
-    }))
+    rule: Rule,
+) -> Result<Answer<Numbered>, StoreError> {
+    let found = seen(connection, user, id)?;
+    let answer = rule(found.as_ref().map(|found| found.seen.standing));
+    Ok(answer.and_then(|()| found.ok_or(Denied::NotFound)))
 }
 
-/// Reads the columns of [`columns`], role, and membership.
-pub(super) fn read(row: &Row<'_>) -> Result<Seen, StoreError> {
-    let no: u32 = row.get(0)?;
-    let corrupt = |column| StoreError::Corrupt { table: "space", column, row: no.to_string() };
-    Ok(Seen {
-        no,
-        id: row.get(1).map_err(|_| corrupt("id"))?,
-        kind: SpaceKind::parse(&row.get::<_, String>(2)?).ok_or_else(|| corrupt("kind"))?,
-        name: row.get(3).map_err(|_| corrupt("name"))?,
+/// Reads the columns of [`columns`], whether the user is the owner, and the role of their membership. `None` when the user does
+/// not see the space.
+pub(super) fn read(row: &Row<'_>) -> Result<Option<Numbered>, StoreError> {
+    let id = SpaceId(row.get(1)?);
+    let kind = seen::kind(&row.get::<_, String>(2)?, id)?;
+    let member: Option<String> = row.get(10)?;
+    let member = member.map(|name| seen::role(&name, id)).transpose()?;
+    let Some(standing) = Standing::of(kind, row.get(9)?, member) else { return Ok(None) };
+    let seen = Seen {
+        id,
+        standing,
+        name: row.get(3).map_err(|_| corrupt("space", "name", id))?,
         rules: row.get(4)?,
         policy: row.get(5)?,
         schema_rule: row.get(6)?,
         archived_us: row.get(7)?,
         created_us: row.get(8)?,
-        role: role(&row.get::<_, String>(9)?, no)?,
-        is_member: row.get(10)?,
-    })
-}
-
-/// Reads a role of a member of a space.
-pub(super) fn role(name: &str, space: u32) -> Result<Role, StoreError> {
-    let corrupt = || StoreError::Corrupt { table: "member", column: "role", row: space.to_string() };
-    Role::parse(name).ok_or_else(corrupt)
-}
-
-/// The policy of a space from its JSON; the default when there is none.
-pub(super) fn policy_of(space: u32, json: Option<&str>) -> Result<Arc<Policy>, StoreError> {
-    let corrupt = |_| StoreError::Corrupt { table: "space", column: "policy", row: space.to_string() };
-    let policy = json.map(serde_json::from_str).transpose().map_err(corrupt)?;
-    Ok(Arc::new(policy.unwrap_or_default()))
-}
-
-/// The schema rule of a space from its JSON.
-pub(super) fn schema_of(space: u32, json: Option<&str>) -> Result<Option<SchemaRule>, StoreError> {
-    let corrupt = |_| StoreError::Corrupt { table: "space", column: "schema_rule", row: space.to_string() };
-    json.map(serde_json::from_str).transpose().map_err(corrupt)
+    };
+    Ok(Some(Numbered { no: row.get(0)?, seen }))
 }
 
 /// What decides whether a user's changes to a space are taken, read inside the transaction that would take them. `None`
@@ -158,18 +110,17 @@ pub fn access_in(
     space: u32,
     user: [u8; 16],
 ) -> Result<Option<AccessRecord>, StoreError> {
-    let sql = "SELECT s.kind = 'private', s.policy, s.archived_us IS NOT NULL,
-                      CASE s.kind WHEN 'private' THEN iif(s.owner = ?2, 'owner', NULL)
-                                  WHEN 'public' THEN ifnull(m.role, 'viewer')
-                                  ELSE m.role END
+    let sql = "SELECT s.id, s.kind, s.owner = ?2, m.role, s.policy, s.archived_us IS NOT NULL
                FROM space s LEFT JOIN member m ON m.space = s.no AND m.user = ?2
                WHERE s.no = ?1 AND s.deleted_us IS NULL";
     let mut statement = connection.prepare_cached(sql)?;
-    let read = |row: &Row<'_>| {
-        Ok((row.get(0)?, row.get::<_, Option<String>>(1)?, row.get(2)?, row.get::<_, Option<String>>(3)?))
-    };
-    let found = statement.query_row(params![space, user], read).optional()?;
-    let Some((private, policy, archived, Some(name))) = found else { return Ok(None) };
-    let policy = policy_of(space, policy.as_deref())?;
-    Ok(Some(AccessRecord { role: role(&name, space)?, policy, archived, private }))
+    let mut rows = statement.query(params![space, user])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let id = SpaceId(row.get(0)?);
+    let member: Option<String> = row.get(3)?;
+    let member = member.map(|name| seen::role(&name, id)).transpose()?;
+    let standing = Standing::of(seen::kind(&row.get::<_, String>(1)?, id)?, row.get(2)?, member);
+    let Some(standing) = standing else { return Ok(None) };
+    let policy: Option<String> = row.get(4)?;
+    seen::access(id, standing, policy.as_deref(), row.get(5)?).map(Some)
 }

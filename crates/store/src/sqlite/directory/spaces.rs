@@ -3,13 +3,16 @@
 use lattice_engine::{Policy, SpaceId};
 use rusqlite::{Connection, params};
 
-use super::seen::{self, owned, owned_with_members};
+use super::granted;
+use super::seen;
 use super::{users, views};
 use crate::StoreError;
 use crate::accounts::UserId;
-use crate::directory::{Answer, Denied, NewSpace, SchemaRule, SpaceChange, SpaceEntry, SpaceKind};
+use crate::directory::{Answer, Denied, NewSpace, SchemaRule, SpaceChange, SpaceEntry};
+use crate::rules::{ownership, standing};
 use crate::sqlite::keys::MAX_SPACE_NO;
 use crate::sqlite::quotas;
+use crate::stored::seen::{policy_json, schema_json};
 
 /// A space as a user sees it.
 pub(super) fn entry(
@@ -17,7 +20,7 @@ pub(super) fn entry(
     user: UserId,
     space: SpaceId,
 ) -> Result<Answer<SpaceEntry>, StoreError> {
-    Ok(seen::seen(connection, user, space)?.map(seen::Seen::entry).ok_or(Denied::NotFound))
+    Ok(seen::granted(connection, user, space, standing::sees)?.map(|found| found.seen.entry()))
 }
 
 /// Makes a space with its owner.
@@ -27,16 +30,11 @@ pub fn create(
     id: [u8; 16],
     rules: &str,
 ) -> Result<Answer<SpaceEntry>, StoreError> {
-    if new.kind == SpaceKind::Private {
-        return Ok(Err(Denied::Private));
-    }
+    granted!(ownership::make(new.kind));
     if !users::exists(connection, new.owner)? {
         return Ok(Err(Denied::NoUser));
     }
-    let max_owned = quotas::max_owned(connection, new.owner, new.max_owned)?;
-    if owned_by(connection, new.owner, max_owned)? >= max_owned {
-        return Ok(Err(Denied::TooManySpaces));
-    }
+    granted!(may_own_one_more(connection, new.owner, new.max_owned)?);
     let sql = "INSERT INTO space (id, kind, owner, rules, name, created_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                ON CONFLICT DO NOTHING";
     let values = params![id, new.kind.as_str(), new.owner.0, rules, new.name, new.now_us];
@@ -52,8 +50,18 @@ pub fn create(
     entry(connection, new.owner, SpaceId(id))
 }
 
+/// Whether a user may own one more space, where the settings say that so many are too few.
+pub(super) fn may_own_one_more(
+    connection: &Connection,
+    user: UserId,
+    configured: u32,
+) -> Result<Answer<()>, StoreError> {
+    let max_owned = ownership::max_owned(quotas::set_for_user(connection, user)?, configured);
+    Ok(ownership::own_one_more(owned_by(connection, user, max_owned)?, max_owned))
+}
+
 /// How many spaces a user owns, their private one not counted; counted up to `limit`.
-pub(super) fn owned_by(connection: &Connection, user: UserId, limit: u32) -> Result<u32, StoreError> {
+fn owned_by(connection: &Connection, user: UserId, limit: u32) -> Result<u32, StoreError> {
     let sql = "SELECT count(*) FROM (
                    SELECT 1 FROM member m CROSS JOIN space s ON s.no = m.space
                    WHERE m.user = ?1 AND m.role = 'owner' AND s.deleted_us IS NULL LIMIT ?2)";
@@ -68,18 +76,15 @@ pub fn change(
     change: &SpaceChange,
     now_us: i64,
 ) -> Result<Answer<SpaceEntry>, StoreError> {
-    let seen = match owned_with_members(connection, actor, space)? {
-        Ok(seen) => seen,
-        Err(denied) => return Ok(Err(denied)),
-    };
+    let found = granted!(seen::granted(connection, actor, space, standing::owns_with_members)?);
     if let Some(name) = &change.name {
         let sql = "UPDATE space SET name = ?2 WHERE no = ?1";
-        connection.prepare_cached(sql)?.execute(params![seen.no, name])?;
+        connection.prepare_cached(sql)?.execute(params![found.no, name])?;
     }
     if let Some(archived) = change.archived {
         // The first time stays.
         let sql = "UPDATE space SET archived_us = iif(?2, ifnull(archived_us, ?3), NULL) WHERE no = ?1";
-        connection.prepare_cached(sql)?.execute(params![seen.no, archived, now_us])?;
+        connection.prepare_cached(sql)?.execute(params![found.no, archived, now_us])?;
     }
     entry(connection, actor, space)
 }
@@ -91,13 +96,10 @@ pub(super) fn delete(
     space: SpaceId,
     now_us: i64,
 ) -> Result<Answer<()>, StoreError> {
-    let seen = match owned_with_members(connection, actor, space)? {
-        Ok(seen) => seen,
-        Err(denied) => return Ok(Err(denied)),
-    };
+    let found = granted!(seen::granted(connection, actor, space, standing::owns_with_members)?);
     let sql = "UPDATE space SET deleted_us = ?2, purge_after = (SELECT ifnull(max(no), 0) FROM block)
                WHERE no = ?1 AND deleted_us IS NULL";
-    connection.prepare_cached(sql)?.execute(params![seen.no, now_us])?;
+    connection.prepare_cached(sql)?.execute(params![found.no, now_us])?;
     quotas::forget_space(connection, space)?;
     Ok(Ok(()))
 }
@@ -110,19 +112,10 @@ pub fn set_policy(
     policy: &Policy,
     schema: Option<SchemaRule>,
 ) -> Result<Answer<()>, StoreError> {
-    let seen = match owned(connection, actor, space)? {
-        Ok(seen) => seen,
-        Err(denied) => return Ok(Err(denied)),
-    };
-    // The default is stored as nothing, which most spaces then are read with.
-    let policy = (*policy != Policy::default()).then(|| json(policy)).transpose()?;
-    let schema = schema.as_ref().map(json).transpose()?;
-    views::end(connection, seen.no, None)?;
+    let found = granted!(seen::granted(connection, actor, space, standing::owns)?);
+    let (policy, schema) = (policy_json(policy)?, schema_json(schema)?);
+    views::end(connection, found.no, None)?;
     let sql = "UPDATE space SET policy = ?2, schema_rule = ?3 WHERE no = ?1";
-    connection.prepare_cached(sql)?.execute(params![seen.no, policy, schema])?;
+    connection.prepare_cached(sql)?.execute(params![found.no, policy, schema])?;
     Ok(Ok(()))
-}
-
-fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Database(error.to_string()))
 }

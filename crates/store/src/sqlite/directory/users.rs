@@ -3,10 +3,13 @@
 use lattice_engine::SpaceId;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::granted;
 use crate::StoreError;
 use crate::accounts::UserId;
-use crate::directory::{Answer, Denied};
-use crate::sqlite::{accounts, quotas};
+use crate::directory::Answer;
+use crate::rules::departure::{self, Facts, Others};
+use crate::sqlite::accounts::sessions;
+use crate::sqlite::{anonymous, factors, identities, one_time, quotas, traces};
 
 /// The e-mail address of a user.
 pub(super) fn email_of(connection: &Connection, user: UserId) -> Result<Option<String>, StoreError> {
@@ -27,34 +30,41 @@ fn owns_spaces_of_others(connection: &Connection, user: UserId) -> Result<bool, 
     Ok(connection.prepare_cached(sql)?.exists([user.0])?)
 }
 
-/// Deletes an account that owns nothing which others are members of.
-pub(super) fn delete_account(
+/// Deletes an account, if it may go, with its sessions, memberships and views, the invites for its address, and what it owns:
+/// answers which spaces those were, the private one first. `tombstone` is the id of a private space that is made as a deleted one
+/// when they have none. Does not rely on `foreign_keys`, which each connection may set or not.
+pub(in super::super) fn delete(
     connection: &Connection,
     user: UserId,
     tombstone: [u8; 16],
     now_us: i64,
+    others: Others,
 ) -> Result<Answer<Vec<SpaceId>>, StoreError> {
-    if owns_spaces_of_others(connection, user)? {
-        return Ok(Err(Denied::OwnsSpaces));
-    }
+    let facts = Facts {
+        exists: exists(connection, user)?,
+        owns_spaces_of_others: owns_spaces_of_others(connection, user)?,
+    };
+    granted!(departure::delete(facts, others));
     let sql = "SELECT id FROM space WHERE owner = ?1 AND kind = 'private' AND deleted_us IS NULL
                UNION ALL
                SELECT s.id FROM member m CROSS JOIN space s ON s.no = m.space
                WHERE m.user = ?1 AND m.role = 'owner' AND s.deleted_us IS NULL";
     let mut statement = connection.prepare_cached(sql)?;
     let spaces = statement.query_map([user.0], |row| Ok(SpaceId(row.get(0)?)))?.collect::<Result<_, _>>()?;
-    let deleted = accounts::delete_user(connection, user, tombstone, now_us)?;
-    Ok(if deleted { Ok(spaces) } else { Err(Denied::NoUser) })
+    forget(connection, user, tombstone, now_us)?;
+    sessions::delete_of_user(connection, user)?;
+    one_time::delete_of_user(connection, user)?;
+    anonymous::forget(connection, user)?;
+    identities::forget(connection, user)?;
+    factors::forget(connection, user)?;
+    traces::note(connection, user, now_us)?;
+    connection.prepare_cached("DELETE FROM users WHERE id = ?1")?.execute([user.0])?;
+    Ok(Ok(spaces))
 }
 
-/// Deletes what a user owns and forgets their memberships, views, and invites for their address. To be called while their
-/// account is still there. `tombstone` is the id of a private space that is made as a deleted one when they have none.
-pub(in super::super) fn forget(
-    connection: &Connection,
-    user: UserId,
-    tombstone: [u8; 16],
-    now_us: i64,
-) -> Result<(), StoreError> {
+/// Deletes the spaces of a user and forgets their memberships, views, and invites for their address, while their account is
+/// still there.
+fn forget(connection: &Connection, user: UserId, tombstone: [u8; 16], now_us: i64) -> Result<(), StoreError> {
     // A request that is under way must not make a private space for someone who is gone.
     let sql = "INSERT INTO space (id, kind, owner, rules, created_us, deleted_us, purged)
                VALUES (?1, 'private', ?2, 'field', ?3, ?3, 1) ON CONFLICT DO NOTHING";
