@@ -155,6 +155,16 @@ async fn log_in_and_go(store: &SqliteStore) {
 
 /// People, spaces and rows of every kind. Answers the spaces, the first of which is larger than a page of a copy.
 async fn fill(store: &SqliteStore) -> Vec<Arc<Space>> {
+    add_people(store).await;
+    add_ways_in(store, user(2)).await;
+    log_in_and_go(store).await;
+    let own = store.private_space(user(1).0).await.expect("a space");
+    let shared = share(store).await;
+    write(store, &own, &shared).await;
+    vec![own, shared]
+}
+
+async fn add_people(store: &SqliteStore) {
     for n in 1..=3 {
         let (email, email_verified_us) = (Some(format!("{n}@example.com")), Some(NOW_US));
         let (full_name, password_hash) = (Some("Zoë".to_owned()), Some("$argon2id$x".to_owned()));
@@ -198,9 +208,10 @@ async fn fill(store: &SqliteStore) -> Vec<Arc<Space>> {
         created_us: NOW_US,
     };
     store.create_anonymous(anonymous, NOW_US + 5).await.expect("a user");
-    add_ways_in(store, user(2)).await;
-    log_in_and_go(store).await;
-    let own = store.private_space(user(1).0).await.expect("a space");
+}
+
+/// A space of the first user with invites and a member, and one that is deleted.
+async fn share(store: &SqliteStore) -> Arc<Space> {
     let new =
         |kind, name: &str| NewSpace { owner: user(1), kind, name: name.into(), max_owned: 9, now_us: NOW_US };
     let shared =
@@ -225,7 +236,11 @@ async fn fill(store: &SqliteStore) -> Vec<Arc<Space>> {
     let access = store.access(user(2), Selector::Id(shared)).await.expect("an answer").expect("a space");
     store.remember_view(&access.space, user(2), u64::MAX - 5, "{}".into()).await.expect("remembered");
     store.delete_space(user(1), gone, NOW_US).await.expect("an answer").expect("deleted");
+    access.space
+}
 
+/// Changes that are accepted, corrected and refused.
+async fn write(store: &SqliteStore, own: &Arc<Space>, shared: &Arc<Space>) {
     let rows = |from: usize| {
         (from..from + 500).map(|n| {
             change(
@@ -237,7 +252,7 @@ async fn fill(store: &SqliteStore) -> Vec<Arc<Space>> {
         })
     };
     for from in [0, 500, 1_000, 1_500, 2_000] {
-        send(store, &own, user(1), rows(from).collect()).await;
+        send(store, own, user(1), rows(from).collect()).await;
     }
     let ends = [("lhs", text("a")), ("rhs", text("b"))];
     let refused = Incoming::Refused(Refused {
@@ -250,7 +265,7 @@ async fn fill(store: &SqliteStore) -> Vec<Arc<Space>> {
     });
     send(
         store,
-        &access.space,
+        shared,
         user(1),
         vec![
             change(
@@ -267,10 +282,8 @@ async fn fill(store: &SqliteStore) -> Vec<Arc<Space>> {
     )
     .await;
     // A viewer's change is refused and leaves a stub.
-    send(store, &access.space, user(2), vec![change(Operation::Insert, "Item", "r", &[("n", integer(1))])])
-        .await;
-    send(store, &access.space, user(1), vec![change(Operation::Delete, "_Item_list", "l1", &[])]).await;
-    vec![own, access.space]
+    send(store, shared, user(2), vec![change(Operation::Insert, "Item", "r", &[("n", integer(1))])]).await;
+    send(store, shared, user(1), vec![change(Operation::Delete, "_Item_list", "l1", &[])]).await;
 }
 
 /// What two stores hold, as far as it can be read.

@@ -136,6 +136,20 @@ async fn copy_space(
     report: &mut Report,
 ) -> Result<(), CopyError> {
     let head = source.space_head(space).await.map_err(CopyError::Source)?;
+    let bytes = copy_lines(source, target, space, progress, report).await?;
+    let head = SpaceHead { bytes, ..head };
+    copy_rows(source, target, space, head, progress, report).await?;
+    copy_pairs(source, target, space, head).await
+}
+
+/// Copies the audit log. Answers how many bytes of changes the target has then.
+async fn copy_lines(
+    source: &dyn CopySource,
+    target: &dyn CopyTarget,
+    space: SpaceId,
+    progress: &dyn Progress,
+    report: &mut Report,
+) -> Result<u64, CopyError> {
     // The head that an earlier copy left says up to where it has come with the lines.
     let reached = target.space_head(space).await.map_err(CopyError::Target)?;
     let (mut after, mut bytes) = (reached.seq, reached.bytes);
@@ -162,7 +176,17 @@ async fn copy_space(
         (after, report.lines) = (end.seq, report.lines + count as u64);
         progress.records(count as u64);
     }
-    let head = SpaceHead { bytes, ..head };
+    Ok(bytes)
+}
+
+async fn copy_rows(
+    source: &dyn CopySource,
+    target: &dyn CopyTarget,
+    space: SpaceId,
+    head: SpaceHead,
+    progress: &dyn Progress,
+    report: &mut Report,
+) -> Result<(), CopyError> {
     let mut after = 0;
     loop {
         let (rows, more) = source.rows(space, after, PAGE, PAGE_BYTES).await.map_err(CopyError::Source)?;
@@ -175,9 +199,17 @@ async fn copy_space(
         report.rows += count;
         progress.records(count);
         if !more {
-            break;
+            return Ok(());
         }
     }
+}
+
+async fn copy_pairs(
+    source: &dyn CopySource,
+    target: &dyn CopyTarget,
+    space: SpaceId,
+    head: SpaceHead,
+) -> Result<(), CopyError> {
     let mut after = None;
     loop {
         let pairs = source.pairs(space, after, PAGE).await.map_err(CopyError::Source)?;

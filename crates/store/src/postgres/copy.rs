@@ -16,11 +16,12 @@ use crate::copy::{CopySource, CopyTarget, Kind, Part, Record, Secrets, Section, 
 use crate::spaces::{AuditLine, Origin};
 use crate::{BoxFuture, StoreError};
 
-/// The columns of a section, in its order.
-fn columns(section: &Section) -> Result<&'static [&'static str], PgError> {
-    Ok(match section.name {
-        "users" => &["id", "email", "email_verified_us", "full_name", "password_hash", "created_us"],
-        "sessions" => &[
+/// The columns of each section, in its order.
+const COLUMNS: &[(&str, &[&str])] = &[
+    ("users", &["id", "email", "email_verified_us", "full_name", "password_hash", "created_us"]),
+    (
+        "sessions",
+        &[
             "id",
             "user_id",
             "kind",
@@ -37,12 +38,15 @@ fn columns(section: &Section) -> Result<&'static [&'static str], PgError> {
             "user_agent",
             "address",
         ],
-        "one_time_token" => &["hash", "purpose", "user_id", "payload", "created_us", "expires_us"],
-        "anonymous_account" => &["user_id", "look_us", "ended_us"],
-        "identity" => &["id", "user_id", "issuer", "subject", "email", "created_us"],
-        "totp" => &["user_id", "secret", "created_us", "confirmed_us", "last_step"],
-        "recovery_code" => &["user_id", "hash"],
-        "passkey" => &[
+    ),
+    ("one_time_token", &["hash", "purpose", "user_id", "payload", "created_us", "expires_us"]),
+    ("anonymous_account", &["user_id", "look_us", "ended_us"]),
+    ("identity", &["id", "user_id", "issuer", "subject", "email", "created_us"]),
+    ("totp", &["user_id", "secret", "created_us", "confirmed_us", "last_step"]),
+    ("recovery_code", &["user_id", "hash"]),
+    (
+        "passkey",
+        &[
             "id",
             "user_id",
             "credential_id",
@@ -52,7 +56,10 @@ fn columns(section: &Section) -> Result<&'static [&'static str], PgError> {
             "created_us",
             "last_used_us",
         ],
-        "access_log" => &[
+    ),
+    (
+        "access_log",
+        &[
             "at_us",
             "id",
             "kind",
@@ -65,8 +72,11 @@ fn columns(section: &Section) -> Result<&'static [&'static str], PgError> {
             "user_agent",
             "detail",
         ],
-        "trace_to_erase" => &["user_id", "deleted_us"],
-        "space" => &[
+    ),
+    ("trace_to_erase", &["user_id", "deleted_us"]),
+    (
+        "space",
+        &[
             "space_id",
             "kind",
             "owner",
@@ -79,8 +89,11 @@ fn columns(section: &Section) -> Result<&'static [&'static str], PgError> {
             "deleted_us",
             "purged",
         ],
-        "member" => &["space_id", "user_id", "role", "since_us"],
-        "invite" => &[
+    ),
+    ("member", &["space_id", "user_id", "role", "since_us"]),
+    (
+        "invite",
+        &[
             "id",
             "space_id",
             "role",
@@ -92,10 +105,14 @@ fn columns(section: &Section) -> Result<&'static [&'static str], PgError> {
             "created_us",
             "expires_us",
         ],
-        "quota" => &["id", "subject", "bytes", "changes", "spaces"],
-        "remembered_view" => &["space_id", "user_id", "id", "definition", "turn", "until_seq"],
-        name => return Err(StoreError::Database(format!("no way to copy {name}")).into()),
-    })
+    ),
+    ("quota", &["id", "subject", "bytes", "changes", "spaces"]),
+    ("remembered_view", &["space_id", "user_id", "id", "definition", "turn", "until_seq"]),
+];
+
+fn columns(section: &Section) -> Result<&'static [&'static str], PgError> {
+    let found = COLUMNS.iter().find(|(name, _)| *name == section.name).map(|(_, columns)| *columns);
+    Ok(found.ok_or_else(|| StoreError::Database(format!("no way to copy {}", section.name)))?)
 }
 
 /// Takes whatever integer type a column has.

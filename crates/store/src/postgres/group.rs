@@ -68,66 +68,26 @@ pub(super) async fn store(
     connection: &Connection,
     jobs: &[Job],
     known_writers: &KnownWriters,
-    Settings { max_skew_us, quotas }: Settings<'_>,
+    settings: Settings<'_>,
     now_us: impl Fn() -> i64,
 ) -> Result<Stored, PgError> {
     let statements = Statements::prepare(connection).await?;
-    let (mut overlays, mut records) = (Overlays::new(), HashMap::new());
-    let mut batches: Vec<(Batch<'_>, Needs)> = jobs.iter().map(|job| batch(job, max_skew_us)).collect();
-
+    let mut batches: Vec<(Batch<'_>, Needs)> =
+        jobs.iter().map(|job| batch(job, settings.max_skew_us)).collect();
+    let mut overlays = Overlays::new();
     let mut wanted = Wanted::default();
     for (job, (_, needs)) in jobs.iter().zip(&batches) {
         let overlay = overlays.entry(job.upload.space.id).or_default();
         wanted.add(job.upload.space.id, &overlay.unread(needs));
     }
-    let locked: Vec<Uuid> = overlays.keys().map(|id| uuid(id.0)).collect();
-    let askers: BTreeSet<_> =
-        jobs.iter().map(|job| (job.upload.space.id.0, job.upload.origin.user)).collect();
-    let (ask_spaces, ask_users): (Vec<Uuid>, Vec<Uuid>) =
-        askers.into_iter().map(|(space, user)| (uuid(space), uuid(user))).unzip();
-
-    // One round trip. Each statement begins once those before it have ended, and sees what was committed until then: what is
-    // read here is read under the locks.
-    let asks_quotas = quotas.is_on();
-    let (_, heads, version, access, held, loaded) = tokio::try_join!(
-        async { Ok::<_, PgError>(connection.batch_execute("BEGIN").await?) },
-        async { Ok(connection.query(&statements.lock, &[&locked]).await?) },
-        async { Ok(connection.query(&statements.version, &[]).await?) },
-        async { Ok(connection.query(&statements.access, &[&ask_spaces, &ask_users]).await?) },
-        async {
-            if !asks_quotas {
-                return Ok(Keeper::default());
-            }
-            Keeper::read(connection, &statements.held, &locked, quotas).await
-        },
-        wanted.load(connection, &statements.loads),
-    )?;
-    loaded.put(&mut overlays)?;
-    let (version, any_set) =
-        version.first().map_or(Ok((0, false)), |row| Ok::<_, PgError>((row.try_get(0)?, row.try_get(1)?)))?;
-    quotas.seen(any_set);
-    let mut keeper = match asks_quotas == quotas.is_on() {
-        true => held,
-        // The first quota of all was set just now.
-        false => Keeper::read(connection, &statements.held, &locked, quotas).await?,
-    };
-    let mut present = HashSet::new();
-    for row in &heads {
-        let (id, head) = spaces::read_head(row)?;
-        overlays.entry(id).or_default().head = head;
-        present.insert(id);
-    }
-    for row in &access {
-        if let Some((key, record)) = read_access(row)? {
-            records.insert(key, record);
-        }
-    }
+    let begun = begin(connection, &statements, jobs, &wanted, &mut overlays, settings.quotas).await?;
 
     let (mut writes, mut results) = (Writes::default(), Vec::with_capacity(jobs.len()));
+    let mut keeper = begun.keeper;
     let now_us = now_us();
     for (job, (mut batch, needs)) in jobs.iter().zip(batches.drain(..)) {
         let (id, user) = (job.upload.space.id, job.upload.origin.user);
-        let record: Option<&AccessRecord> = records.get(&(id, user)).filter(|_| present.contains(&id));
+        let record = begun.records.get(&(id, user)).filter(|_| begun.present.contains(&id));
         let (Some(record), Some(overlay)) = (record, overlays.get_mut(&id)) else {
             results.push(Err(StoreError::NoAccess));
             continue;
@@ -146,13 +106,74 @@ pub(super) async fn store(
         writes.add(&job.upload, &effects, states, known_writers);
         results.push(Ok(effects));
     }
-    writes.heads(
-        overlays.iter().filter(|(id, _)| present.contains(id)).map(|(id, overlay)| (*id, overlay.head)),
-    );
+    let locked = overlays.iter().filter(|(id, _)| begun.present.contains(id));
+    writes.heads(locked.map(|(id, overlay)| (*id, overlay.head)));
     // Answers may leave only after the commit. It is sent together with what it commits; if anything of that fails, the
     // server takes all of it back.
     tokio::try_join!(writes.store(connection, &statements.inserts), commit(connection))?;
-    Ok(Stored { results, version })
+    Ok(Stored { results, version: begun.version })
+}
+
+/// What the first round trip of a transaction has locked and read.
+struct Begun {
+    /// The version of what anybody may do.
+    version: i64,
+    /// What those who upload may do, where they may do anything.
+    records: HashMap<Asker, AccessRecord>,
+    /// Spaces that are there.
+    present: HashSet<SpaceId>,
+    keeper: Keeper,
+}
+
+/// Begins the transaction in one round trip: locks the spaces of `overlays`, and fills these with what is wanted. Each statement
+/// begins once those before it have ended, and sees what was committed until then: what is read here is read under the locks.
+async fn begin(
+    connection: &Connection,
+    statements: &Statements,
+    jobs: &[Job],
+    wanted: &Wanted,
+    overlays: &mut Overlays,
+    quotas: &Configured,
+) -> Result<Begun, PgError> {
+    let locked: Vec<Uuid> = overlays.keys().map(|id| uuid(id.0)).collect();
+    let askers: BTreeSet<_> =
+        jobs.iter().map(|job| (job.upload.space.id.0, job.upload.origin.user)).collect();
+    let (ask_spaces, ask_users): (Vec<Uuid>, Vec<Uuid>) =
+        askers.into_iter().map(|(space, user)| (uuid(space), uuid(user))).unzip();
+    let asks_quotas = quotas.is_on();
+    let (_, heads, version, access, held, loaded) = tokio::try_join!(
+        async { Ok::<_, PgError>(connection.batch_execute("BEGIN").await?) },
+        async { Ok(connection.query(&statements.lock, &[&locked]).await?) },
+        async { Ok(connection.query(&statements.version, &[]).await?) },
+        async { Ok(connection.query(&statements.access, &[&ask_spaces, &ask_users]).await?) },
+        async {
+            if !asks_quotas {
+                return Ok(Keeper::default());
+            }
+            Keeper::read(connection, &statements.held, &locked, quotas).await
+        },
+        wanted.load(connection, &statements.loads),
+    )?;
+    loaded.put(overlays)?;
+    let (version, any_set) =
+        version.first().map_or(Ok((0, false)), |row| Ok::<_, PgError>((row.try_get(0)?, row.try_get(1)?)))?;
+    quotas.seen(any_set);
+    let keeper = match asks_quotas == quotas.is_on() {
+        true => held,
+        // The first quota of all was set just now.
+        false => Keeper::read(connection, &statements.held, &locked, quotas).await?,
+    };
+    let mut present = HashSet::new();
+    for row in &heads {
+        let (id, head) = spaces::read_head(row)?;
+        overlays.entry(id).or_default().head = head;
+        present.insert(id);
+    }
+    let mut records = HashMap::new();
+    for row in &access {
+        records.extend(read_access(row)?);
+    }
+    Ok(Begun { version, records, present, keeper })
 }
 
 fn batch(job: &Job, max_skew_us: i64) -> (Batch<'_>, Needs) {

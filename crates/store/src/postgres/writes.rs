@@ -59,7 +59,7 @@ impl Inserts {
 /// Everything that a group writes. A row or pair that several of its uploads write is written once, as the last left it.
 #[derive(Default)]
 pub(super) struct Writes {
-    heads: (Vec<Uuid>, Vec<i64>, Vec<i64>, Vec<i64>),
+    heads: Heads,
     writers: Writers,
     entries: Entries,
     refusals: Refusals,
@@ -74,12 +74,34 @@ type Keeper = (Vec<u8>, String);
 type RowPlace = (Uuid, Vec<u8>, String);
 
 #[derive(Default)]
+struct Heads {
+    space: Vec<Uuid>,
+    seq: Vec<i64>,
+    arrival_us: Vec<i64>,
+    bytes: Vec<i64>,
+}
+
+impl Heads {
+    async fn write(&self, connection: &Connection, statement: &Statement) -> Result<(), PgError> {
+        let params: Params<'_> = &[&self.space, &self.seq, &self.arrival_us, &self.bytes];
+        write(connection, statement, self.space.is_empty(), params).await
+    }
+}
+
+#[derive(Default)]
 struct Refusals {
     space: Vec<Uuid>,
     arrived_us: Vec<i64>,
     id: Vec<Uuid>,
     seq: Vec<i64>,
     user: Vec<Uuid>,
+}
+
+impl Refusals {
+    async fn write(&self, connection: &Connection, statement: &Statement) -> Result<(), PgError> {
+        let params: Params<'_> = &[&self.space, &self.arrived_us, &self.id, &self.seq, &self.user];
+        write(connection, statement, self.id.is_empty(), params).await
+    }
 }
 
 #[derive(Default)]
@@ -91,6 +113,21 @@ struct Writers {
     address: Vec<String>,
     user_agent: Vec<String>,
     opened_us: Vec<i64>,
+}
+
+impl Writers {
+    async fn write(&self, connection: &Connection, statement: &Statement) -> Result<(), PgError> {
+        let params: Params<'_> = &[
+            &self.space,
+            &self.id,
+            &self.user,
+            &self.session,
+            &self.address,
+            &self.user_agent,
+            &self.opened_us,
+        ];
+        write(connection, statement, self.id.is_empty(), params).await
+    }
 }
 
 #[derive(Default)]
@@ -106,6 +143,82 @@ struct Entries {
     time_us: Vec<i64>,
     arrived_us: Vec<i64>,
     content: Vec<Bytes>,
+}
+
+impl Entries {
+    async fn write(&self, connection: &Connection, statement: &Statement) -> Result<(), PgError> {
+        let contents: Vec<&[u8]> = self.content.iter().map(|content| &**content).collect();
+        let params: Params<'_> = &[
+            &self.space,
+            &self.seq,
+            &self.id,
+            &self.spelling,
+            &self.writer,
+            &self.user,
+            &self.verdict,
+            &self.clamped,
+            &self.time_us,
+            &self.arrived_us,
+            &contents,
+        ];
+        write(connection, statement, self.id.is_empty(), params).await
+    }
+}
+
+#[derive(Default)]
+struct Rows {
+    space: Vec<Uuid>,
+    key: Vec<Vec<u8>>,
+    name: Vec<String>,
+    last_seq: Vec<i64>,
+    state: Vec<Bytes>,
+}
+
+impl Rows {
+    fn of(written: BTreeMap<RowPlace, (i64, Bytes)>) -> Self {
+        let mut rows = Self::default();
+        for ((space, key, name), (last_seq, state)) in written {
+            rows.space.push(space);
+            rows.key.push(key);
+            rows.name.push(name);
+            rows.last_seq.push(last_seq);
+            rows.state.push(state);
+        }
+        rows
+    }
+
+    async fn write(&self, connection: &Connection, statement: &Statement) -> Result<(), PgError> {
+        let states: Vec<&[u8]> = self.state.iter().map(|state| &**state).collect();
+        let params: Params<'_> = &[&self.space, &self.key, &self.name, &self.last_seq, &states];
+        write(connection, statement, self.space.is_empty(), params).await
+    }
+}
+
+#[derive(Default)]
+struct Pairs {
+    space: Vec<Uuid>,
+    pair: Vec<Uuid>,
+    key: Vec<Option<Vec<u8>>>,
+    name: Vec<Option<String>>,
+}
+
+impl Pairs {
+    fn of(written: BTreeMap<(Uuid, Uuid), Option<Keeper>>) -> Self {
+        let mut pairs = Self::default();
+        for ((space, pair), keeper) in written {
+            let (key, name) = keeper.unzip();
+            pairs.space.push(space);
+            pairs.pair.push(pair);
+            pairs.key.push(key);
+            pairs.name.push(name);
+        }
+        pairs
+    }
+
+    async fn write(&self, connection: &Connection, statement: &Statement) -> Result<(), PgError> {
+        let params: Params<'_> = &[&self.space, &self.pair, &self.key, &self.name];
+        write(connection, statement, self.space.is_empty(), params).await
+    }
 }
 
 impl Writes {
@@ -184,114 +297,29 @@ impl Writes {
     /// The counters of the spaces as they are now.
     pub(super) fn heads(&mut self, heads: impl Iterator<Item = (SpaceId, SpaceHead)>) {
         for (space, head) in heads {
-            self.heads.0.push(uuid(space.0));
-            self.heads.1.push(head.seq.cast_signed());
-            self.heads.2.push(head.arrival_us);
-            self.heads.3.push(head.bytes.cast_signed());
+            self.heads.space.push(uuid(space.0));
+            self.heads.seq.push(head.seq.cast_signed());
+            self.heads.arrival_us.push(head.arrival_us);
+            self.heads.bytes.push(head.bytes.cast_signed());
         }
     }
 
     /// Writes it, in one round trip.
     pub(super) async fn store(self, connection: &Connection, inserts: &Inserts) -> Result<(), PgError> {
-        let (heads, writers, entries, refusals) = (&self.heads, &self.writers, &self.entries, &self.refusals);
-        let mut rows = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for ((space, key, name), (last_seq, state)) in self.rows {
-            rows.0.push(space);
-            rows.1.push(key);
-            rows.2.push(name);
-            rows.3.push(last_seq);
-            rows.4.push(state);
-        }
-        let mut pairs = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for ((space, pair), keeper) in self.pairs {
-            let (key, name) = keeper.unzip();
-            pairs.0.push(space);
-            pairs.1.push(pair);
-            pairs.2.push(key);
-            pairs.3.push(name);
-        }
-        let contents: Vec<&[u8]> = entries.content.iter().map(|content| &**content).collect();
-        let states: Vec<&[u8]> = rows.4.iter().map(|state| &**state).collect();
+        let (rows, pairs) = (Rows::of(self.rows), Pairs::of(self.pairs));
         tokio::try_join!(
-            async {
-                write(
-                    connection,
-                    &inserts.head,
-                    heads.0.is_empty(),
-                    &[&heads.0, &heads.1, &heads.2, &heads.3],
-                )
-                .await
-            },
-            async {
-                write(
-                    connection,
-                    &inserts.writer,
-                    writers.id.is_empty(),
-                    &[
-                        &writers.space,
-                        &writers.id,
-                        &writers.user,
-                        &writers.session,
-                        &writers.address,
-                        &writers.user_agent,
-                        &writers.opened_us,
-                    ],
-                )
-                .await
-            },
-            async {
-                write(
-                    connection,
-                    &inserts.entry,
-                    entries.id.is_empty(),
-                    &[
-                        &entries.space,
-                        &entries.seq,
-                        &entries.id,
-                        &entries.spelling,
-                        &entries.writer,
-                        &entries.user,
-                        &entries.verdict,
-                        &entries.clamped,
-                        &entries.time_us,
-                        &entries.arrived_us,
-                        &contents,
-                    ],
-                )
-                .await
-            },
-            async {
-                write(
-                    connection,
-                    &inserts.refusal,
-                    refusals.id.is_empty(),
-                    &[&refusals.space, &refusals.arrived_us, &refusals.id, &refusals.seq, &refusals.user],
-                )
-                .await
-            },
-            async {
-                write(
-                    connection,
-                    &inserts.row,
-                    rows.0.is_empty(),
-                    &[&rows.0, &rows.1, &rows.2, &rows.3, &states],
-                )
-                .await
-            },
-            async {
-                write(
-                    connection,
-                    &inserts.pair,
-                    pairs.0.is_empty(),
-                    &[&pairs.0, &pairs.1, &pairs.2, &pairs.3],
-                )
-                .await
-            },
+            self.heads.write(connection, &inserts.head),
+            self.writers.write(connection, &inserts.writer),
+            self.entries.write(connection, &inserts.entry),
+            self.refusals.write(connection, &inserts.refusal),
+            rows.write(connection, &inserts.row),
+            pairs.write(connection, &inserts.pair),
         )?;
         Ok(())
     }
 }
 
+/// Sends a statement, unless there is nothing to write.
 async fn write(
     connection: &Connection,
     statement: &Statement,

@@ -18,103 +18,120 @@ use crate::{BoxFuture, StoreError};
 /// How a section is read (its columns, after a key, in the order of it: `?1` … the key, then the limit) and written (`?1` …
 /// its columns).
 struct Statements {
+    section: &'static str,
     read: &'static str,
     write: &'static str,
 }
 
-fn statements(section: &Section) -> Result<Statements, StoreError> {
-    let (read, write) = match section.name {
-        "users" => (
-            "SELECT id, email, email_verified_us, full_name, password_hash, created_us
+const STATEMENTS: &[Statements] = &[
+    Statements {
+        section: "users",
+        read: "SELECT id, email, email_verified_us, full_name, password_hash, created_us
              FROM users WHERE id > ?1 ORDER BY id LIMIT ?2",
-            "INSERT INTO users (id, email, email_verified_us, full_name, password_hash, created_us)
+        write: "INSERT INTO users (id, email, email_verified_us, full_name, password_hash, created_us)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        ),
-        "sessions" => (
-            "SELECT id, user_id, kind, method, token_hash, refresh_hash, previous_refresh_hash, rotated_us,
+    },
+    Statements {
+        section: "sessions",
+        read: "SELECT id, user_id, kind, method, token_hash, refresh_hash, previous_refresh_hash, rotated_us,
                     expires_us, created_us, last_used_us, revoked_us, device_name, user_agent, address
              FROM sessions WHERE id > ?1 ORDER BY id LIMIT ?2",
-            "INSERT INTO sessions (id, user_id, kind, method, token_hash, refresh_hash, previous_refresh_hash,
+        write: "INSERT INTO sessions (id, user_id, kind, method, token_hash, refresh_hash, previous_refresh_hash,
                                    rotated_us, expires_us, created_us, last_used_us, revoked_us, device_name,
                                    user_agent, address)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        ),
-        "one_time_token" => (
-            "SELECT hash, purpose, user_id, payload, created_us, expires_us
+    },
+    Statements {
+        section: "one_time_token",
+        read: "SELECT hash, purpose, user_id, payload, created_us, expires_us
              FROM one_time_token WHERE hash > ?1 ORDER BY hash LIMIT ?2",
-            "INSERT INTO one_time_token (hash, purpose, user_id, payload, created_us, expires_us)
+        write: "INSERT INTO one_time_token (hash, purpose, user_id, payload, created_us, expires_us)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        ),
-        "anonymous_account" => (
-            "SELECT user_id, look_us, ended_us FROM anonymous_account WHERE user_id > ?1 ORDER BY user_id LIMIT ?2",
-            "INSERT INTO anonymous_account (user_id, look_us, ended_us) VALUES (?1, ?2, ?3)",
-        ),
-        "identity" => (
-            "SELECT id, user_id, issuer, subject, email, created_us FROM identity WHERE id > ?1 ORDER BY id LIMIT ?2",
-            "INSERT INTO identity (id, user_id, issuer, subject, email, created_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        ),
-        "totp" => (
-            "SELECT user_id, secret, created_us, confirmed_us, last_step FROM totp WHERE user_id > ?1
+    },
+    Statements {
+        section: "anonymous_account",
+        read: "SELECT user_id, look_us, ended_us FROM anonymous_account WHERE user_id > ?1 ORDER BY user_id LIMIT ?2",
+        write: "INSERT INTO anonymous_account (user_id, look_us, ended_us) VALUES (?1, ?2, ?3)",
+    },
+    Statements {
+        section: "identity",
+        read: "SELECT id, user_id, issuer, subject, email, created_us FROM identity WHERE id > ?1 ORDER BY id LIMIT ?2",
+        write: "INSERT INTO identity (id, user_id, issuer, subject, email, created_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    },
+    Statements {
+        section: "totp",
+        read: "SELECT user_id, secret, created_us, confirmed_us, last_step FROM totp WHERE user_id > ?1
              ORDER BY user_id LIMIT ?2",
-            "INSERT INTO totp (user_id, secret, created_us, confirmed_us, last_step) VALUES (?1, ?2, ?3, ?4, ?5)",
-        ),
-        "recovery_code" => (
-            "SELECT user_id, hash FROM recovery_code WHERE (user_id, hash) > (?1, ?2) ORDER BY user_id, hash LIMIT ?3",
-            "INSERT INTO recovery_code (user_id, hash) VALUES (?1, ?2)",
-        ),
-        "passkey" => (
-            "SELECT id, user_id, credential_id, name, credential, second_factor, created_us, last_used_us
+        write: "INSERT INTO totp (user_id, secret, created_us, confirmed_us, last_step) VALUES (?1, ?2, ?3, ?4, ?5)",
+    },
+    Statements {
+        section: "recovery_code",
+        read: "SELECT user_id, hash FROM recovery_code WHERE (user_id, hash) > (?1, ?2) ORDER BY user_id, hash LIMIT ?3",
+        write: "INSERT INTO recovery_code (user_id, hash) VALUES (?1, ?2)",
+    },
+    Statements {
+        section: "passkey",
+        read: "SELECT id, user_id, credential_id, name, credential, second_factor, created_us, last_used_us
              FROM passkey WHERE id > ?1 ORDER BY id LIMIT ?2",
-            "INSERT INTO passkey (id, user_id, credential_id, name, credential, second_factor, created_us, last_used_us)
+        write: "INSERT INTO passkey (id, user_id, credential_id, name, credential, second_factor, created_us, last_used_us)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        ),
-        "access_log" => (
-            "SELECT at_us, id, kind, code, actor, subject, space_id, session_id, address, user_agent, detail
+    },
+    Statements {
+        section: "access_log",
+        read: "SELECT at_us, id, kind, code, actor, subject, space_id, session_id, address, user_agent, detail
              FROM access_log WHERE (at_us, id) > (?1, ?2) ORDER BY at_us, id LIMIT ?3",
-            "INSERT INTO access_log (at_us, id, kind, code, actor, subject, space_id, session_id, address, user_agent,
+        write: "INSERT INTO access_log (at_us, id, kind, code, actor, subject, space_id, session_id, address, user_agent,
                                      detail)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        ),
-        "trace_to_erase" => (
-            "SELECT user_id, deleted_us FROM trace_to_erase WHERE user_id > ?1 ORDER BY user_id LIMIT ?2",
-            "INSERT INTO trace_to_erase (user_id, deleted_us) VALUES (?1, ?2)",
-        ),
-        "space" => (
-            "SELECT id, kind, owner, name, rules, policy, schema_rule, created_us, archived_us, deleted_us, purged
+    },
+    Statements {
+        section: "trace_to_erase",
+        read: "SELECT user_id, deleted_us FROM trace_to_erase WHERE user_id > ?1 ORDER BY user_id LIMIT ?2",
+        write: "INSERT INTO trace_to_erase (user_id, deleted_us) VALUES (?1, ?2)",
+    },
+    Statements {
+        section: "space",
+        read: "SELECT id, kind, owner, name, rules, policy, schema_rule, created_us, archived_us, deleted_us, purged
              FROM space WHERE id > ?1 ORDER BY id LIMIT ?2",
-            "INSERT INTO space (id, kind, owner, name, rules, policy, schema_rule, created_us, archived_us, deleted_us,
+        write: "INSERT INTO space (id, kind, owner, name, rules, policy, schema_rule, created_us, archived_us, deleted_us,
                                 purged)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        ),
-        "member" => (
-            "SELECT space_id, user, role, since_us FROM member
+    },
+    Statements {
+        section: "member",
+        read: "SELECT space_id, user, role, since_us FROM member
              WHERE (space_id, user) > (?1, ?2) ORDER BY space_id, user LIMIT ?3",
-            "INSERT INTO member (space, space_id, user, role, since_us)
+        write: "INSERT INTO member (space, space_id, user, role, since_us)
              VALUES ((SELECT no FROM space WHERE id = ?1), ?1, ?2, ?3, ?4)",
-        ),
-        "invite" => (
-            "SELECT i.id, s.id, i.role, i.email, i.token_hash, i.uses, i.max_uses, i.created_by, i.created_us,
+    },
+    Statements {
+        section: "invite",
+        read: "SELECT i.id, s.id, i.role, i.email, i.token_hash, i.uses, i.max_uses, i.created_by, i.created_us,
                     i.expires_us
              FROM invite i JOIN space s ON s.no = i.space WHERE i.id > ?1 ORDER BY i.id LIMIT ?2",
-            "INSERT INTO invite (id, space, role, email, token_hash, uses, max_uses, created_by, created_us, expires_us)
+        write: "INSERT INTO invite (id, space, role, email, token_hash, uses, max_uses, created_by, created_us, expires_us)
              VALUES (?1, (SELECT no FROM space WHERE id = ?2), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        ),
-        "quota" => (
-            "SELECT id, subject, bytes, changes, spaces FROM quota
+    },
+    Statements {
+        section: "quota",
+        read: "SELECT id, subject, bytes, changes, spaces FROM quota
              WHERE (id, subject) > (?1, ?2) ORDER BY id, subject LIMIT ?3",
-            "INSERT INTO quota (id, subject, bytes, changes, spaces) VALUES (?1, ?2, ?3, ?4, ?5)",
-        ),
-        "remembered_view" => (
-            "SELECT s.id, v.user, v.id, v.definition, v.turn, v.until_seq
+        write: "INSERT INTO quota (id, subject, bytes, changes, spaces) VALUES (?1, ?2, ?3, ?4, ?5)",
+    },
+    Statements {
+        section: "remembered_view",
+        read: "SELECT s.id, v.user, v.id, v.definition, v.turn, v.until_seq
              FROM remembered_view v JOIN space s ON s.no = v.space
              WHERE (v.space, v.user, v.id) > (ifnull((SELECT no FROM space WHERE id = ?1), 0), ?2, ?3)
              ORDER BY v.space, v.user, v.id LIMIT ?4",
-            "INSERT INTO remembered_view (space, user, id, definition, turn, until_seq)
+        write: "INSERT INTO remembered_view (space, user, id, definition, turn, until_seq)
              VALUES ((SELECT no FROM space WHERE id = ?1), ?2, ?3, ?4, ?5, ?6)",
-        ),
-        name => return Err(StoreError::Database(format!("no way to copy {name}"))),
-    };
-    Ok(Statements { read, write })
+    },
+];
+
+fn statements(section: &Section) -> Result<&'static Statements, StoreError> {
+    let found = STATEMENTS.iter().find(|statements| statements.section == section.name);
+    found.ok_or_else(|| StoreError::Database(format!("no way to copy {}", section.name)))
 }
 
 impl ToSql for Value {

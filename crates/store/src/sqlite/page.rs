@@ -1,7 +1,9 @@
 //! Reading a page: what is settled and what is in memory, as one order.
 
+use std::iter::Peekable;
+
 use bytes::Bytes;
-use lattice_engine::{PullRequest, Row};
+use lattice_engine::{PullRequest, Row, Seq};
 use rusqlite::Connection;
 
 use super::keys::{place, seq_of};
@@ -30,11 +32,69 @@ struct Page<'a> {
     bytes: usize,
 }
 
+/// What became of the next place of what is in memory.
+enum Taken {
+    /// Its row has to wait for the next page.
+    Nothing,
+    /// What the table has up to this place is older.
+    UpTo(i64),
+    /// The same, and so much of it that it is not stepped over.
+    Beyond(i64),
+}
+
 impl Page<'_> {
     /// Whether a row of this size has to wait for the next page. One fits always.
     fn is_full(&self, bytes: usize) -> bool {
         self.read.len() >= self.request.max_rows
             || (!self.read.is_empty() && self.bytes + bytes > self.request.max_bytes)
+    }
+
+    /// Takes the next place of what is in memory: a row, or all places in a row that rows have left.
+    fn take_recent(
+        &mut self,
+        space: u32,
+        recent: &mut Peekable<impl Iterator<Item = (Seq, Option<Bytes>)>>,
+        at: i64,
+    ) -> Taken {
+        if let Some((_, Some(state))) = recent.peek()
+            && self.is_full(state.len())
+        {
+            return Taken::Nothing;
+        }
+        if let Some((_, Some(state))) = recent.next() {
+            self.bytes += state.len();
+            self.read.push((at, Read::Recent(state)));
+            return Taken::UpTo(at);
+        }
+        let mut end = at;
+        while recent.next_if(|(seq, state)| state.is_none() && place(space, *seq) == end + 1).is_some() {
+            end += 1;
+        }
+        if end - at >= MIN_SKIPPED_PLACES { Taken::Beyond(end) } else { Taken::UpTo(end) }
+    }
+
+    /// Takes a row of what is settled. `false` when it has to wait for the next page.
+    fn take_settled(&mut self, at: i64, row: &rusqlite::Row<'_>) -> Result<bool, StoreError> {
+        let state = row.get_ref(1)?.as_blob().map_err(|_| corrupt("row", "state", at))?;
+        if self.is_full(state.len()) {
+            return Ok(false);
+        }
+        self.bytes += state.len();
+        self.settled.extend_from_slice(state);
+        self.read.push((at, Read::Settled(self.settled.len())));
+        Ok(true)
+    }
+
+    fn decode(self) -> Result<Vec<Row>, StoreError> {
+        let (buffer, mut start) = (Bytes::from(self.settled), 0);
+        let decode = |(at, read)| {
+            let state = match read {
+                Read::Settled(end) => buffer.slice(std::mem::replace(&mut start, end)..end),
+                Read::Recent(state) => state,
+            };
+            Row::decode(&state).map_err(|_| corrupt("row", "state", seq_of(at)))
+        };
+        self.read.into_iter().map(decode).collect()
     }
 }
 
@@ -48,8 +108,7 @@ pub(super) fn page(
     let sql = "SELECT place, state FROM row WHERE place > ?1 AND place <= ?2 ORDER BY place";
     let mut statement = connection.prepare_cached(sql)?;
     let last = place(space, lattice_engine::MAX_SEQ);
-    let mut in_memory = recent.rows(space, request.after);
-    let mut newer = in_memory.next();
+    let mut newer = recent.rows(space, request.after).peekable();
     let mut page = Page { request, settled: Vec::new(), read: Vec::new(), bytes: 0 };
     let mut after = place(space, request.after);
     let more = 'seek: loop {
@@ -57,32 +116,19 @@ pub(super) fn page(
         let mut settled = found.next()?;
         loop {
             let settled_at: Option<i64> = settled.map(|row| row.get(0)).transpose()?;
-            let newer_at = newer.as_ref().map(|(seq, _)| place(space, *seq));
+            let newer_at = newer.peek().map(|(seq, _)| place(space, *seq));
             match (settled_at, newer_at) {
                 (None, None) => break 'seek false,
                 // What is in memory counts first: the table says the same, or something older.
                 (_, Some(at)) if settled_at.is_none_or(|settled_at| at <= settled_at) => {
-                    let mut end = at;
-                    if let Some((_, Some(state))) = newer.take() {
-                        if page.is_full(state.len()) {
-                            break 'seek true;
-                        }
-                        page.bytes += state.len();
-                        page.read.push((at, Read::Recent(state)));
-                        newer = in_memory.next();
-                    } else {
-                        newer = in_memory.next();
-                        while let Some((_, None)) =
-                            newer.as_ref().filter(|(seq, _)| place(space, *seq) == end + 1)
-                        {
-                            end += 1;
-                            newer = in_memory.next();
-                        }
-                        if end - at >= MIN_SKIPPED_PLACES {
+                    let end = match page.take_recent(space, &mut newer, at) {
+                        Taken::Nothing => break 'seek true,
+                        Taken::Beyond(end) => {
                             after = end;
                             continue 'seek;
                         }
-                    }
+                        Taken::UpTo(end) => end,
+                    };
                     while let Some(row) = settled {
                         if row.get::<_, i64>(0)? > end {
                             break;
@@ -92,25 +138,13 @@ pub(super) fn page(
                 }
                 (at, _) => {
                     let Some((at, row)) = at.zip(settled) else { break 'seek false };
-                    let state = row.get_ref(1)?.as_blob().map_err(|_| corrupt("row", "state", at))?;
-                    if page.is_full(state.len()) {
+                    if !page.take_settled(at, row)? {
                         break 'seek true;
                     }
-                    page.bytes += state.len();
-                    page.settled.extend_from_slice(state);
-                    page.read.push((at, Read::Settled(page.settled.len())));
                     settled = found.next()?;
                 }
             }
         }
     };
-    let (buffer, mut start) = (Bytes::from(page.settled), 0);
-    let decode = |(at, read)| {
-        let state = match read {
-            Read::Settled(end) => buffer.slice(std::mem::replace(&mut start, end)..end),
-            Read::Recent(state) => state,
-        };
-        Row::decode(&state).map_err(|_| corrupt("row", "state", seq_of(at)))
-    };
-    Ok((page.read.into_iter().map(decode).collect::<Result<_, _>>()?, more))
+    Ok((page.decode()?, more))
 }

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use lattice_engine::Seq;
 use rusqlite::{Connection, params};
 
 use super::keys::{key_bytes, place};
@@ -120,25 +122,13 @@ fn write(
     at: &mut usize,
     budget: usize,
 ) -> Result<usize, StoreError> {
-    let (from, mut spent) = (*at, 0);
+    let from = *at;
     let to = list.len().min(from.saturating_add(budget));
     *at = to;
     match list {
         List::Rows(rows) => {
-            let sql = "INSERT OR REPLACE INTO row (place, state) VALUES (?1, ?2)";
-            let mut insert = connection.prepare_cached(sql)?;
-            let mut delete = connection.prepare_cached("DELETE FROM row WHERE place = ?1")?;
-            for (done, (seq, state)) in rows[from..to].iter().enumerate() {
-                if spent >= budget {
-                    *at = from + done;
-                    break;
-                }
-                match state {
-                    Some(state) => insert.execute(params![place(space, *seq), &state[..]])?,
-                    None => delete.execute([place(space, *seq)])?,
-                };
-                spent += 1 + state.as_ref().map_or(0, |state| state.len() / BYTES_PER_RECORD);
-            }
+            let (written, spent) = write_rows(connection, space, &rows[from..to], budget)?;
+            *at = from + written;
             return Ok(spent);
         }
         List::Keys(keys) => {
@@ -175,4 +165,29 @@ fn write(
         List::Head(None) => {}
     }
     Ok(to - from)
+}
+
+/// Writes rows until `budget` is spent, to which large ones count as several records. Answers how many, and what was spent.
+fn write_rows(
+    connection: &Connection,
+    space: u32,
+    rows: &[(Seq, Option<Bytes>)],
+    budget: usize,
+) -> Result<(usize, usize), StoreError> {
+    let sql = "INSERT OR REPLACE INTO row (place, state) VALUES (?1, ?2)";
+    let mut insert = connection.prepare_cached(sql)?;
+    let mut delete = connection.prepare_cached("DELETE FROM row WHERE place = ?1")?;
+    let (mut written, mut spent) = (0, 0);
+    for (seq, state) in rows {
+        if spent >= budget {
+            break;
+        }
+        match state {
+            Some(state) => insert.execute(params![place(space, *seq), &state[..]])?,
+            None => delete.execute([place(space, *seq)])?,
+        };
+        written += 1;
+        spent += 1 + state.as_ref().map_or(0, |state| state.len() / BYTES_PER_RECORD);
+    }
+    Ok((written, spent))
 }
