@@ -393,7 +393,7 @@ impl Server {
             self.crash(world)?;
             return Ok(Report::default());
         }
-        let settled = self.group.settle(db);
+        let settled = self.group.flush(db);
         if settled.is_err() {
             db.prepare_cached("ROLLBACK")?.execute([])?;
             self.group.ended(false);

@@ -1,4 +1,4 @@
-//! The SQLite backend: quotas, and that what is held is counted right whatever was settled when.
+//! The SQLite backend: quotas, and that what is held is counted right whatever was flushed when.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn open(path: &Path, options: SqliteOptions) -> SqliteStore {
     SqliteStore::open(path, options, sink, clock, Arc::new(SystemRandom)).expect("it opens")
 }
 
-/// Little is kept in memory, so that all of it is settled all the time.
+/// Little is kept in memory, so that all of it is flushed all the time.
 fn small() -> SqliteOptions {
     let recent =
         RecentLimits { max_generation_items: 7, max_generation_bytes: 1 << 20, max_generation_moves: 3 };
@@ -114,7 +114,7 @@ async fn a_quota_that_another_process_sets_holds_at_once() {
     let subject = Subject::Space(space.id);
     let mut file = QuotaFile::open(&path, &SystemRandom).expect("beside the store");
     let account = file.quota_account(&subject).expect("an answer").expect("a space");
-    assert_eq!(account.usage, Usage { bytes: 10, changes: 2 }, "with what is not settled yet");
+    assert_eq!(account.usage, Usage { bytes: 10, changes: 2 }, "with what is not flushed yet");
     let change = LimitsChange { changes: Some(Limit::Most(3)), ..LimitsChange::default() };
     file.change_limits(&subject, change).expect("an answer").expect("a space");
     upload(&store, &space, ann, b"12345").await.expect("stored");

@@ -261,7 +261,7 @@ fn origin(connection: &Connection, writer: WriterId) -> Result<Option<Origin>, S
     Ok(connection.prepare_cached(sql)?.query_row([writer.0], read).optional()?)
 }
 
-/// Pairs in order: what is settled, with what is in memory in its place.
+/// Pairs in order: what is flushed, with what is in memory in its place.
 fn pairs(
     connection: &Connection,
     recent: &View,

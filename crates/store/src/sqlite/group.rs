@@ -7,9 +7,9 @@ use lattice_engine::mutation::Mutation;
 use lattice_engine::{Batch, Context, Effects, RowWrite, SpaceHead, Verdict, WriterId};
 use rusqlite::Connection;
 
+use super::flush::Flusher;
 use super::quotas::Keeper;
 use super::recent::{BlockNo, Recent, RecentLimits, View};
-use super::settle::Settler;
 use super::{directory, log, spaces};
 use crate::StoreError;
 use crate::copy::Part;
@@ -25,8 +25,8 @@ const MAX_CACHED_HEADS: usize = 100_000;
 struct Heads {
     committed: HashMap<u32, SpaceHead>,
     changed: HashMap<u32, SpaceHead>,
-    /// Spaces of which something is settled.
-    settled: HashSet<u32>,
+    /// Spaces of which something is flushed.
+    flushed: HashSet<u32>,
 }
 
 impl Heads {
@@ -40,12 +40,12 @@ impl Heads {
     }
 
     /// Whether the tables have anything of a space that is not in memory as well. A young space is in memory as a whole.
-    fn is_settled(&mut self, connection: &Connection, space: u32) -> Result<bool, StoreError> {
-        let settled = self.settled.contains(&space) || spaces::settled_head(connection, space)?.seq > 0;
-        if settled {
-            self.settled.insert(space);
+    fn is_flushed(&mut self, connection: &Connection, space: u32) -> Result<bool, StoreError> {
+        let flushed = self.flushed.contains(&space) || spaces::flushed_head(connection, space)?.seq > 0;
+        if flushed {
+            self.flushed.insert(space);
         }
-        Ok(settled)
+        Ok(flushed)
     }
 }
 
@@ -58,7 +58,7 @@ pub struct Group {
     quotas: Keeper,
     max_skew_us: i64,
     recent: Arc<Recent>,
-    settler: Settler,
+    flusher: Flusher,
     /// The last block of the log, as of the last commit and with what was appended since.
     committed_block: BlockNo,
     last_block: BlockNo,
@@ -86,7 +86,7 @@ impl Group {
             quotas: Keeper::default(),
             max_skew_us,
             recent: Arc::new(recent),
-            settler: Settler::default(),
+            flusher: Flusher::default(),
             committed_block: last_block,
             last_block,
             items_before: 0,
@@ -99,18 +99,18 @@ impl Group {
         Self { quotas: Keeper::new(quotas), ..self }
     }
 
-    /// What is committed and not settled yet.
+    /// What is committed and not flushed yet.
     pub(super) fn recent(&self) -> &Arc<Recent> {
         &self.recent
     }
 
-    /// What is committed and not settled yet, for reads on the writing connection between two groups.
+    /// What is committed and not flushed yet, for reads on the writing connection between two groups.
     #[must_use]
     pub fn view(&self) -> View {
         self.recent.published_view()
     }
 
-    /// What is not settled yet, with what the group under way has written.
+    /// What is not flushed yet, with what the group under way has written.
     #[must_use]
     pub fn staged_view(&self) -> View {
         self.recent.staged()
@@ -131,22 +131,22 @@ impl Group {
         })
     }
 
-    /// Up to which block everything is settled. Settles some more of what is not, when that is less than `upto`; when
+    /// Up to which block everything is flushed. Flushes some more of what is not, when that is less than `upto`; when
     /// nothing is ready for it, what is waiting will be with the next commit.
-    pub(super) fn settle_towards(
+    pub(super) fn flush_towards(
         &mut self,
         connection: &Connection,
         upto: BlockNo,
         records: usize,
     ) -> Result<BlockNo, StoreError> {
-        let settled = log::settled(connection)?;
-        if settled < upto {
+        let flushed = log::flushed(connection)?;
+        if flushed < upto {
             match self.recent.oldest() {
-                Some(oldest) => self.settler.step(connection, Some(oldest), records)?,
+                Some(oldest) => self.flusher.step(connection, Some(oldest), records)?,
                 None => self.recent.seal_at_publish(),
             }
         }
-        Ok(settled)
+        Ok(flushed)
     }
 
     /// What a user may do in a space at this moment of the transaction.
@@ -175,8 +175,8 @@ impl Group {
         if self.heads.committed.len() > MAX_CACHED_HEADS {
             self.heads.committed.clear();
         }
-        if self.heads.settled.len() > MAX_CACHED_HEADS {
-            self.heads.settled.clear();
+        if self.heads.flushed.len() > MAX_CACHED_HEADS {
+            self.heads.flushed.clear();
         }
         if self.known_writers.len() > MAX_KNOWN_WRITERS {
             self.known_writers.clear();
@@ -316,7 +316,7 @@ impl Group {
         let record = self.access(connection, no, upload.origin.user)?;
         let recent = self.recent.staged();
         let before = self.heads.get(connection, &recent, no)?;
-        let settled = self.heads.is_settled(connection, no)? || Mutation::DedupAcrossSpaces.is_active();
+        let flushed = self.heads.is_flushed(connection, no)? || Mutation::DedupAcrossSpaces.is_active();
         let context = Context {
             writer: upload.origin.writer,
             max_skew_us: self.max_skew_us,
@@ -331,28 +331,28 @@ impl Group {
             if needs.is_empty() {
                 break;
             }
-            spaces::supply(settled.then_some(connection), &recent, no, &needs, &mut batch)?;
+            spaces::supply(flushed.then_some(connection), &recent, no, &needs, &mut batch)?;
         }
         let effects = batch.finish(before, &record.of(upload.origin.user), now_us);
         Ok((before, effects.map_err(|_| StoreError::SpaceFull)?))
     }
 
-    /// Settles some of what earlier groups brought; the last thing before the commit.
+    /// Flushes some of what earlier groups brought; the last thing before the commit.
     ///
     /// # Errors
     /// What the database says.
-    pub fn settle(&mut self, connection: &Connection) -> Result<(), StoreError> {
+    pub fn flush(&mut self, connection: &Connection) -> Result<(), StoreError> {
         let new_items = self.recent.current_items().saturating_sub(self.items_before);
-        self.settler.step(connection, self.recent.oldest(), new_items)
+        self.flusher.step(connection, self.recent.oldest(), new_items)
     }
 
     /// The transaction has ended. After a failure nothing that was cached can be trusted.
     pub fn ended(&mut self, committed: bool) {
-        let settled = self.settler.ended(committed);
+        let flushed = self.flusher.ended(committed);
         if committed {
             self.heads.committed.extend(self.heads.changed.drain());
             self.committed_block = self.last_block;
-            self.recent.publish(self.last_block, settled);
+            self.recent.publish(self.last_block, flushed);
         } else {
             self.heads = Heads::default();
             self.known_writers.clear();

@@ -9,16 +9,16 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::block::{self, Block, Part, StoredRow};
 use super::recent::{BlockNo, Recent, RecentLimits};
-use super::spaces::{corrupt, settled_head};
+use super::spaces::{corrupt, flushed_head};
 use crate::StoreError;
 
-/// Up to which block everything is settled. As the first read of a transaction it begins the snapshot.
-pub(super) fn settled(connection: &Connection) -> Result<BlockNo, StoreError> {
+/// Up to which block everything is flushed. As the first read of a transaction it begins the snapshot.
+pub(super) fn flushed(connection: &Connection) -> Result<BlockNo, StoreError> {
     Ok(connection.prepare_cached("SELECT upto FROM settled")?.query_row([], |row| row.get(0))?)
 }
 
-/// Everything up to this block is settled.
-pub(super) fn set_settled(connection: &Connection, upto: BlockNo) -> Result<(), StoreError> {
+/// Everything up to this block is flushed.
+pub(super) fn set_flushed(connection: &Connection, upto: BlockNo) -> Result<(), StoreError> {
     connection.prepare_cached("UPDATE settled SET upto = ?1")?.execute([upto])?;
     Ok(())
 }
@@ -99,16 +99,16 @@ fn encode_rows(effects: &Effects) -> Vec<Bytes> {
     ends.into_iter().map(slice).collect()
 }
 
-/// Reads what is not settled yet.
+/// Reads what is not flushed yet.
 ///
 /// # Errors
 /// What the database says, or that a block cannot be read.
 pub(super) fn reload(connection: &Connection, limits: RecentLimits) -> Result<Recent, StoreError> {
-    let settled = settled(connection)?;
-    let recent = Recent::new(limits, settled);
+    let flushed = flushed(connection)?;
+    let recent = Recent::new(limits, flushed);
     let mut statement =
         connection.prepare_cached("SELECT no, content FROM block WHERE no > ?1 ORDER BY no")?;
-    let mut found = statement.query([settled])?;
+    let mut found = statement.query([flushed])?;
     let mut counted: HashMap<u32, SpaceHead> = HashMap::new();
     while let Some(row) = found.next()? {
         let no: BlockNo = row.get(0)?;
@@ -117,18 +117,18 @@ pub(super) fn reload(connection: &Connection, limits: RecentLimits) -> Result<Re
         recent.mark_reloaded();
         let counted = match counted.entry(block.space) {
             Entry::Occupied(held) => held.into_mut(),
-            Entry::Vacant(place) => place.insert(settled_head(connection, block.space)?),
+            Entry::Vacant(place) => place.insert(flushed_head(connection, block.space)?),
         };
         count(counted, &block);
         restage(&recent, no, &block, counted.bytes).ok_or_else(|| corrupt("block", "content", no))?;
         recent.publish(no, false);
     }
-    // What comes now was never settled in part.
+    // What comes now was never flushed in part.
     recent.seal();
     Ok(recent)
 }
 
-/// Counts the bytes of those of a block's records that are not counted yet: what settled of a generation may be ahead of what
+/// Counts the bytes of those of a block's records that are not counted yet: what flushed of a generation may be ahead of what
 /// says that all of it is.
 pub(super) fn count(counted: &mut SpaceHead, block: &Block) {
     for record in &block.records {

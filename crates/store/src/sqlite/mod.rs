@@ -10,6 +10,7 @@ mod columns;
 mod copy;
 pub mod directory;
 mod factors;
+mod flush;
 mod group;
 mod hashes;
 mod identities;
@@ -21,7 +22,6 @@ mod page;
 mod quotas;
 mod readers;
 mod recent;
-mod settle;
 mod space_store;
 pub mod spaces;
 #[cfg(test)]
@@ -64,7 +64,7 @@ pub struct SqliteOptions {
     pub readers: usize,
     /// Merge rules of spaces made from now on.
     pub new_space_rules: Rules,
-    /// How much is kept in memory before it is settled.
+    /// How much is kept in memory before it is flushed.
     pub recent: RecentLimits,
     /// How much spaces and their owners may hold.
     pub quotas: Quotas,
@@ -178,7 +178,7 @@ impl SqliteStore {
         self.inner.readers.run(read).await
     }
 
-    /// Runs reads of spaces in one snapshot, which takes in what is not settled yet.
+    /// Runs reads of spaces in one snapshot, which takes in what is not flushed yet.
     async fn read_spaces<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection, &View) -> Result<T, StoreError> + Send + 'static,

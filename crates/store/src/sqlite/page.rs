@@ -1,4 +1,4 @@
-//! Reading a page: what is settled and what is in memory, as one order.
+//! Reading a page: what is flushed and what is in memory, as one order.
 
 use std::iter::Peekable;
 
@@ -17,8 +17,8 @@ const MIN_SKIPPED_PLACES: i64 = 32;
 
 /// A row that was read and is not decoded yet.
 enum Read {
-    /// Where it ends in the buffer of what is settled.
-    Settled(usize),
+    /// Where it ends in the buffer of what is flushed.
+    Flushed(usize),
     /// Its stored form.
     Recent(Bytes),
 }
@@ -26,8 +26,8 @@ enum Read {
 /// A page that fills up.
 struct Page<'a> {
     request: &'a PullRequest,
-    /// One buffer for what is settled, so that these rows are slices of one allocation.
-    settled: Vec<u8>,
+    /// One buffer for what is flushed, so that these rows are slices of one allocation.
+    flushed: Vec<u8>,
     read: Vec<(i64, Read)>,
     bytes: usize,
 }
@@ -73,23 +73,23 @@ impl Page<'_> {
         if end - at >= MIN_SKIPPED_PLACES { Taken::Beyond(end) } else { Taken::UpTo(end) }
     }
 
-    /// Takes a row of what is settled. `false` when it has to wait for the next page.
-    fn take_settled(&mut self, at: i64, row: &rusqlite::Row<'_>) -> Result<bool, StoreError> {
+    /// Takes a row of what is flushed. `false` when it has to wait for the next page.
+    fn take_flushed(&mut self, at: i64, row: &rusqlite::Row<'_>) -> Result<bool, StoreError> {
         let state = row.get_ref(1)?.as_blob().map_err(|_| corrupt("row", "state", at))?;
         if self.is_full(state.len()) {
             return Ok(false);
         }
         self.bytes += state.len();
-        self.settled.extend_from_slice(state);
-        self.read.push((at, Read::Settled(self.settled.len())));
+        self.flushed.extend_from_slice(state);
+        self.read.push((at, Read::Flushed(self.flushed.len())));
         Ok(true)
     }
 
     fn decode(self) -> Result<Vec<Row>, StoreError> {
-        let (buffer, mut start) = (Bytes::from(self.settled), 0);
+        let (buffer, mut start) = (Bytes::from(self.flushed), 0);
         let decode = |(at, read)| {
             let state = match read {
-                Read::Settled(end) => buffer.slice(std::mem::replace(&mut start, end)..end),
+                Read::Flushed(end) => buffer.slice(std::mem::replace(&mut start, end)..end),
                 Read::Recent(state) => state,
             };
             Row::decode(&state).map_err(|_| corrupt("row", "state", seq_of(at)))
@@ -109,18 +109,18 @@ pub(super) fn page(
     let mut statement = connection.prepare_cached(sql)?;
     let last = place(space, lattice_engine::MAX_SEQ);
     let mut newer = recent.rows(space, request.after).peekable();
-    let mut page = Page { request, settled: Vec::new(), read: Vec::new(), bytes: 0 };
+    let mut page = Page { request, flushed: Vec::new(), read: Vec::new(), bytes: 0 };
     let mut after = place(space, request.after);
     let more = 'seek: loop {
         let mut found = statement.query([after, last])?;
-        let mut settled = found.next()?;
+        let mut flushed = found.next()?;
         loop {
-            let settled_at: Option<i64> = settled.map(|row| row.get(0)).transpose()?;
+            let flushed_at: Option<i64> = flushed.map(|row| row.get(0)).transpose()?;
             let newer_at = newer.peek().map(|(seq, _)| place(space, *seq));
-            match (settled_at, newer_at) {
+            match (flushed_at, newer_at) {
                 (None, None) => break 'seek false,
                 // What is in memory counts first: the table says the same, or something older.
-                (_, Some(at)) if settled_at.is_none_or(|settled_at| at <= settled_at) => {
+                (_, Some(at)) if flushed_at.is_none_or(|flushed_at| at <= flushed_at) => {
                     let end = match page.take_recent(space, &mut newer, at) {
                         Taken::Nothing => break 'seek true,
                         Taken::Beyond(end) => {
@@ -129,19 +129,19 @@ pub(super) fn page(
                         }
                         Taken::UpTo(end) => end,
                     };
-                    while let Some(row) = settled {
+                    while let Some(row) = flushed {
                         if row.get::<_, i64>(0)? > end {
                             break;
                         }
-                        settled = found.next()?;
+                        flushed = found.next()?;
                     }
                 }
                 (at, _) => {
-                    let Some((at, row)) = at.zip(settled) else { break 'seek false };
-                    if !page.take_settled(at, row)? {
+                    let Some((at, row)) = at.zip(flushed) else { break 'seek false };
+                    if !page.take_flushed(at, row)? {
                         break 'seek true;
                     }
-                    settled = found.next()?;
+                    flushed = found.next()?;
                 }
             }
         }

@@ -240,11 +240,11 @@ pub(super) fn count_once(connection: &mut Connection) -> Result<(), StoreError> 
             let block = Block::decode(&content).ok_or_else(|| corrupt("block", "content", 0))?;
             let (head, sum) = match bytes.entry(block.space) {
                 Entry::Occupied(held) => held.into_mut(),
-                Entry::Vacant(place) => place.insert((spaces::settled_head(&transaction, block.space)?, 0)),
+                Entry::Vacant(place) => place.insert((spaces::flushed_head(&transaction, block.space)?, 0)),
             };
             // What comes later is counted when the log is read.
-            let settled = block.records.iter().filter(|record| record.seq <= head.seq);
-            *sum += settled.map(|record| record.raw.len() as u64).sum::<u64>();
+            let flushed = block.records.iter().filter(|record| record.seq <= head.seq);
+            *sum += flushed.map(|record| record.raw.len() as u64).sum::<u64>();
         }
     }
     for (no, (head, sum)) in bytes {
@@ -300,7 +300,7 @@ impl QuotaFile {
         access_log::append(&self.0, &[event])
     }
 
-    /// See [`QuotaStore::quota_account`]. Reads what is not settled yet from the log.
+    /// See [`QuotaStore::quota_account`]. Reads what is not flushed yet from the log.
     ///
     /// # Errors
     /// What the database says.

@@ -48,7 +48,7 @@ impl Readers {
         self.on_connection(move |connection| snapshot(connection, read)).await
     }
 
-    /// Runs `read` in one snapshot, together with what is not settled in it.
+    /// Runs `read` in one snapshot, together with what is not flushed in it.
     pub(super) async fn run_with_recent<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection, &View) -> Result<T, StoreError> + Send + 'static,
@@ -82,7 +82,7 @@ fn snapshot_with_recent<T>(
     recent: &Recent,
     read: impl FnOnce(&Connection, &View) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let ((), view) = recent.view(|| log::settled(connection).map(|_| ()))?;
+    let ((), view) = recent.view(|| log::flushed(connection).map(|_| ()))?;
     read(connection, &view)
 }
 

@@ -1,9 +1,9 @@
-//! What was committed and is not settled yet: in memory, in generations, each of which is settled as a whole.
+//! What was committed and is not flushed yet: in memory, in generations, each of which is flushed as a whole.
 //!
 //! Everything here has versions, numbered by the blocks of the log that brought them. A reader takes its [`View`] together
 //! with its snapshot of the database: it sees what was published up to then, in generations that it keeps alive. What it
-//! finds there counts before what the tables say, so it does not matter how much of a generation is settled already: a
-//! generation takes no more changes from the moment on that settling it may begin, and by then all of it is published.
+//! finds there counts before what the tables say, so it does not matter how much of a generation is flushed already: a
+//! generation takes no more changes from the moment on that flushing it may begin, and by then all of it is published.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -19,14 +19,14 @@ use crate::StoreError;
 /// Numbers a block of the log: 1, 2, 3, … in the order of commits.
 pub(super) type BlockNo = i64;
 
-/// How much is kept in memory before it is settled.
+/// How much is kept in memory before it is flushed.
 #[derive(Clone, Copy, Debug)]
 pub struct RecentLimits {
-    /// Changes and rows of a generation. More make settling cheaper: more of what is settled at once shares pages.
+    /// Changes and rows of a generation. More make flushing cheaper: more of what is flushed at once shares pages.
     pub max_generation_items: usize,
     /// Bytes of the rows of a generation.
     pub max_generation_bytes: usize,
-    /// Settled rows that have left their places in a generation. Whoever reads a space from its start steps over them.
+    /// Flushed rows that have left their places in a generation. Whoever reads a space from its start steps over them.
     pub max_generation_moves: usize,
 }
 
@@ -77,7 +77,7 @@ impl<T> Versions<T> {
 /// What a generation holds of one space.
 #[derive(Default)]
 struct Items {
-    /// The space's last seq before the generation; 0 where that is not known. Places up to it may be settled.
+    /// The space's last seq before the generation; 0 where that is not known. Places up to it may be flushed.
     base: Seq,
     head: Option<Versions<SpaceHead>>,
     receipts: HashMap<EntryId, (BlockNo, Receipt)>,
@@ -103,7 +103,7 @@ struct Inner {
     bytes: usize,
     moves: usize,
     last_block: BlockNo,
-    /// It was read from the log: parts of it may have been settled before.
+    /// It was read from the log: parts of it may have been flushed before.
     reloaded: bool,
 }
 
@@ -216,16 +216,16 @@ struct State {
     seal_next: bool,
 }
 
-/// What is not settled yet. The writer changes it, everybody reads it.
+/// What is not flushed yet. The writer changes it, everybody reads it.
 pub(super) struct Recent {
     state: RwLock<State>,
     limits: RecentLimits,
 }
 
 impl Recent {
-    /// Nothing, after everything up to `settled`.
-    pub(super) fn new(limits: RecentLimits, settled: BlockNo) -> Self {
-        let state = State { generations: vec![Arc::default()], published: settled, seal_next: false };
+    /// Nothing, after everything up to `flushed`.
+    pub(super) fn new(limits: RecentLimits, flushed: BlockNo) -> Self {
+        let state = State { generations: vec![Arc::default()], published: flushed, seal_next: false };
         Self { state: RwLock::new(state), limits }
     }
 
@@ -298,11 +298,11 @@ impl Recent {
         });
     }
 
-    /// Everybody may see what was staged up to this block. With `settled`, the oldest generation is in the tables now.
-    pub(super) fn publish(&self, upto: BlockNo, settled: bool) {
+    /// Everybody may see what was staged up to this block. With `flushed`, the oldest generation is in the tables now.
+    pub(super) fn publish(&self, upto: BlockNo, flushed: bool) {
         let mut state = self.state_mut();
         state.published = upto;
-        if settled {
+        if flushed {
             state.generations.remove(0);
         }
         let sealed = std::mem::take(&mut state.seal_next);
@@ -348,7 +348,7 @@ impl Recent {
     }
 }
 
-/// What is not settled yet, as of a block.
+/// What is not flushed yet, as of a block.
 pub struct View {
     /// Oldest first.
     generations: Vec<Arc<Generation>>,
@@ -510,7 +510,7 @@ pub(super) enum List {
     Head(Option<SpaceHead>),
 }
 
-/// The tables that a generation is settled into.
+/// The tables that a generation is flushed to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Table {
     /// `row`
@@ -528,7 +528,7 @@ pub(super) enum Table {
 }
 
 impl Table {
-    /// In the order in which they are settled.
+    /// In the order in which they are flushed.
     pub(super) const ALL: [Self; 6] =
         [Self::Rows, Self::Keys, Self::Receipts, Self::Pairs, Self::Blocks, Self::Heads];
 }
@@ -555,7 +555,7 @@ impl Generation {
             Table::Rows => {
                 let kept = |(seq, versions): (&Seq, &Versions<Option<Bytes>>)| {
                     let state = versions.newest.1.clone();
-                    // What came and went within the generation was never settled.
+                    // What came and went within the generation was never flushed.
                     (state.is_some() || *seq <= items.base || inner.reloaded).then_some((*seq, state))
                 };
                 List::Rows(items.rows.iter().filter_map(kept).collect())

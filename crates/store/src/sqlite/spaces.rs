@@ -29,12 +29,12 @@ pub(super) fn number(connection: &Connection, id: SpaceId) -> Result<Option<u32>
 pub fn head(connection: &Connection, recent: &View, space: u32) -> Result<SpaceHead, StoreError> {
     match recent.head(space) {
         Some(head) => Ok(head),
-        None => settled_head(connection, space),
+        None => flushed_head(connection, space),
     }
 }
 
-/// The counters of a space as far as it is settled.
-pub(super) fn settled_head(connection: &Connection, space: u32) -> Result<SpaceHead, StoreError> {
+/// The counters of a space as far as it is flushed.
+pub(super) fn flushed_head(connection: &Connection, space: u32) -> Result<SpaceHead, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT head, arrival_us, bytes FROM space WHERE no = ?1")?;
     let (seq, arrival_us, bytes): (i64, i64, i64) =

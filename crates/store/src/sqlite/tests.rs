@@ -177,7 +177,7 @@ async fn snapshots_are_whole_while_generations_come_and_go() {
         let state = read_all(&store, &made).await;
         store.close().await;
         drop(store);
-        // With generations of another size, parts of what is read from the log were settled before.
+        // With generations of another size, parts of what is read from the log were flushed before.
         for other in [100, 1, 7] {
             let store = open_with(&path, other);
             assert_eq!(read_all(&store, &made).await, state, "a restart changes nothing");
@@ -246,9 +246,9 @@ async fn places_that_many_rows_have_left_are_skipped() {
     };
     send(&store, &space, edits(Operation::Insert, 0..200)).await;
     send(&store, &space, edits(Operation::Insert, 200..255)).await;
-    let settled = |db: &Connection| Ok(db.query_row("SELECT count(*) FROM row", [], |row| row.get(0))?);
-    let count: i64 = store.read(settled).await.expect("an answer");
-    assert!(count > 50, "{count} rows are settled");
+    let flushed = |db: &Connection| Ok(db.query_row("SELECT count(*) FROM row", [], |row| row.get(0))?);
+    let count: i64 = store.read(flushed).await.expect("an answer");
+    assert!(count > 50, "{count} rows are flushed");
     store.close().await;
     drop(store);
     let store = open_with(&path, 1_000_000);

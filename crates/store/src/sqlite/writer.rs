@@ -93,7 +93,7 @@ fn run_group(
     for job in jobs {
         job.run(&transaction, group, now_us);
     }
-    let stored = group.settle(&transaction).and_then(|()| Ok(transaction.commit()?));
+    let stored = group.flush(&transaction).and_then(|()| Ok(transaction.commit()?));
     group.ended(stored.is_ok());
     stored
 }

@@ -44,7 +44,7 @@ pub(super) const BLOCKS: [(&str, &str); 2] = [
     ),
 ];
 
-/// Erases in the writer's turn. What is not settled yet is settled first: it would come back.
+/// Erases in the writer's turn. What is not flushed yet is flushed first: it would come back.
 pub(super) struct Purge {
     limit: u32,
     result: Result<u64, StoreError>,
@@ -89,7 +89,7 @@ impl Job for Purge {
     }
 }
 
-/// Erases at most `limit` records of deleted spaces. A space that holds nothing any more counts as one, and settling counts
+/// Erases at most `limit` records of deleted spaces. A space that holds nothing any more counts as one, and flushing counts
 /// as `limit`.
 fn purge(connection: &Connection, group: &mut Group, limit: u64) -> Result<u64, StoreError> {
     let mut erased = 0;
@@ -100,7 +100,7 @@ fn purge(connection: &Connection, group: &mut Group, limit: u64) -> Result<u64, 
         let Some((space, after)) = connection.prepare_cached(sql)?.query_row([], read).optional()? else {
             break;
         };
-        if group.settle_towards(connection, after, limit as usize)? < after {
+        if group.flush_towards(connection, after, limit as usize)? < after {
             return Ok(limit);
         }
         for sql in ERASE {

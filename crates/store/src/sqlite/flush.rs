@@ -1,8 +1,8 @@
-//! Settling: the oldest generation is written to the sorted tables, a bounded step with each commit.
+//! Flushing: the oldest generation is written to the sorted tables, a bounded step with each commit.
 //!
 //! A step goes on in the order of the tables' keys, space by space, so that of all steps of a generation together each
 //! page is touched about once. What the tables hold of a generation meanwhile is never newer than what readers see of it
-//! in memory. After a restart the whole of it is read from the log and settled again.
+//! in memory. After a restart the whole of it is read from the log and flushed again.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use super::recent::{Generation, List, Table};
 use super::{log, spaces};
 use crate::StoreError;
 
-/// Records that are settled for each item that a commit brings: an item becomes one and a half of them, so a generation
-/// is settled before the next one is full.
+/// Records that are flushed for each item that a commit brings: an item becomes one and a half of them, so a generation
+/// is flushed before the next one is full.
 const RECORDS_PER_ITEM: usize = 2;
 /// Bytes of a row that take as long as one record.
 const BYTES_PER_RECORD: usize = 1_024;
 
-/// Where settling a generation stands.
+/// Where flushing a generation stands.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Position {
     /// Index of the space.
@@ -32,7 +32,7 @@ struct Position {
     record: usize,
 }
 
-/// The generation that is being settled.
+/// The generation that is being flushed.
 struct Work {
     generation: Arc<Generation>,
     spaces: Vec<u32>,
@@ -40,17 +40,17 @@ struct Work {
     list: Option<((usize, usize), List)>,
 }
 
-/// Settles generations one after the other.
+/// Flushes generations one after the other.
 #[derive(Default)]
-pub(super) struct Settler {
+pub(super) struct Flusher {
     work: Option<Work>,
     committed: Position,
     reached: Position,
     finished: bool,
 }
 
-impl Settler {
-    /// Goes on, in the transaction of a group that brought so many items. `oldest` is the generation to be settled.
+impl Flusher {
+    /// Goes on, in the transaction of a group that brought so many items. `oldest` is the generation to be flushed.
     pub(super) fn step(
         &mut self,
         connection: &Connection,
@@ -81,13 +81,13 @@ impl Settler {
             budget = budget.saturating_sub(spent);
         }
         if self.reached.space == work.spaces.len() {
-            log::set_settled(connection, work.generation.last_block())?;
+            log::set_flushed(connection, work.generation.last_block())?;
             self.finished = true;
         }
         Ok(())
     }
 
-    /// The transaction has ended. Answers whether the oldest generation is settled now.
+    /// The transaction has ended. Answers whether the oldest generation is flushed now.
     pub(super) fn ended(&mut self, committed: bool) -> bool {
         let finished = std::mem::take(&mut self.finished) && committed;
         if finished {
