@@ -7,7 +7,7 @@ use lattice_engine::{LogRecord, Seq, WriterId};
 use lattice_protocol::{EntryId, Spelling};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::keys::{place, seq_of};
+use super::keys::{row_address, seq_of};
 use super::log;
 use super::recent::{BlockNo, View};
 use super::spaces::corrupt;
@@ -27,19 +27,19 @@ pub(super) fn single_lines(
                FROM entry LEFT JOIN writer ON writer.id = entry.writer
                WHERE entry.place > ?1 AND entry.place <= ?2 ORDER BY entry.place LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
-    let last = place(space, lattice_engine::MAX_SEQ);
-    let mut found = statement.query(params![place(space, after), last, max_lines as i64])?;
+    let last = row_address(space, lattice_engine::MAX_SEQ);
+    let mut found = statement.query(params![row_address(space, after), last, max_lines as i64])?;
     let mut lines = Vec::new();
     while let Some(row) = found.next()? {
-        let place: i64 = row.get(0)?;
+        let address: i64 = row.get(0)?;
         let verdict =
-            verdict::from_text(row.get_ref(4)?.as_str().map_err(|_| corrupt("entry", "verdict", place))?);
+            verdict::from_text(row.get_ref(4)?.as_str().map_err(|_| corrupt("entry", "verdict", address))?);
         lines.push(AuditLine {
             record: LogRecord {
-                seq: seq_of(place),
+                seq: seq_of(address),
                 id: EntryId(row.get(1)?),
                 id_spelling: Spelling(row.get(2)?),
-                verdict: verdict.ok_or_else(|| corrupt("entry", "verdict", place))?,
+                verdict: verdict.ok_or_else(|| corrupt("entry", "verdict", address))?,
                 clamped: row.get(5)?,
                 time_us: row.get(6)?,
                 arrived_us: row.get(7)?,
@@ -88,8 +88,8 @@ fn blocks(
 ) -> Result<BTreeMap<Seq, BlockNo>, StoreError> {
     let sql = "SELECT place, block FROM block_place WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
-    let last = place(space, lattice_engine::MAX_SEQ);
-    let mut found = statement.query(params![place(space, after), last, most as i64])?;
+    let last = row_address(space, lattice_engine::MAX_SEQ);
+    let mut found = statement.query(params![row_address(space, after), last, most as i64])?;
     let mut blocks: BTreeMap<Seq, BlockNo> = recent.blocks(space, after, most).into_iter().collect();
     while let Some(row) = found.next()? {
         blocks.insert(seq_of(row.get(0)?), row.get(1)?);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use lattice_engine::Seq;
 use rusqlite::{Connection, params};
 
-use super::keys::{key_bytes, place};
+use super::keys::{key_bytes, row_address};
 use super::recent::{Generation, List, Table};
 use super::{log, spaces};
 use crate::StoreError;
@@ -135,7 +135,7 @@ fn write(
             let sql = "INSERT OR REPLACE INTO row_key (space, key, name, place) VALUES (?1, ?2, ?3, ?4)";
             let mut insert = connection.prepare_cached(sql)?;
             for (key, name, seq) in &keys[from..to] {
-                insert.execute(params![space, key_bytes(key), &**name, place(space, *seq)])?;
+                insert.execute(params![space, key_bytes(key), &**name, row_address(space, *seq)])?;
             }
         }
         List::Receipts(receipts) => {
@@ -158,7 +158,7 @@ fn write(
             let sql = "INSERT OR REPLACE INTO block_place (place, block) VALUES (?1, ?2)";
             let mut insert = connection.prepare_cached(sql)?;
             for (seq, no) in &blocks[from..to] {
-                insert.execute([place(space, *seq), *no])?;
+                insert.execute([row_address(space, *seq), *no])?;
             }
         }
         List::Head(Some(head)) => spaces::set_head(connection, space, *head)?,
@@ -183,8 +183,8 @@ fn write_rows(
             break;
         }
         match state {
-            Some(state) => insert.execute(params![place(space, *seq), &state[..]])?,
-            None => delete.execute([place(space, *seq)])?,
+            Some(state) => insert.execute(params![row_address(space, *seq), &state[..]])?,
+            None => delete.execute([row_address(space, *seq)])?,
         };
         written += 1;
         spent += 1 + state.as_ref().map_or(0, |state| state.len() / BYTES_PER_RECORD);

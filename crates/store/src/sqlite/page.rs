@@ -6,14 +6,14 @@ use bytes::Bytes;
 use lattice_engine::{PullRequest, Row, Seq};
 use rusqlite::Connection;
 
-use super::keys::{place, seq_of};
+use super::keys::{row_address, seq_of};
 use super::recent::View;
 use super::spaces::corrupt;
 use crate::StoreError;
 
-/// Places in a row that rows have left, in memory, from which on it is cheaper to look beyond them in the table than to
-/// step over what it still has there.
-const MIN_SKIPPED_PLACES: i64 = 32;
+/// Row addresses one after the other that rows have left, in memory, from which on it is cheaper to look beyond them in the
+/// table than to step over what it still has there.
+const MIN_SKIPPED_ADDRESSES: i64 = 32;
 
 /// A row that was read and is not decoded yet.
 enum Read {
@@ -32,11 +32,11 @@ struct Page<'a> {
     bytes: usize,
 }
 
-/// What became of the next place of what is in memory.
+/// What became of the next address of what is in memory.
 enum Taken {
     /// Its row has to wait for the next page.
     Nothing,
-    /// What the table has up to this place is older.
+    /// What the table has up to this address is older.
     UpTo(i64),
     /// The same, and so much of it that it is not stepped over.
     Beyond(i64),
@@ -49,7 +49,7 @@ impl Page<'_> {
             || (!self.read.is_empty() && self.bytes + bytes > self.request.max_bytes)
     }
 
-    /// Takes the next place of what is in memory: a row, or all places in a row that rows have left.
+    /// Takes the next address of what is in memory: a row, or all addresses one after the other that rows have left.
     fn take_recent(
         &mut self,
         space: u32,
@@ -67,10 +67,11 @@ impl Page<'_> {
             return Taken::UpTo(at);
         }
         let mut end = at;
-        while recent.next_if(|(seq, state)| state.is_none() && place(space, *seq) == end + 1).is_some() {
+        while recent.next_if(|(seq, state)| state.is_none() && row_address(space, *seq) == end + 1).is_some()
+        {
             end += 1;
         }
-        if end - at >= MIN_SKIPPED_PLACES { Taken::Beyond(end) } else { Taken::UpTo(end) }
+        if end - at >= MIN_SKIPPED_ADDRESSES { Taken::Beyond(end) } else { Taken::UpTo(end) }
     }
 
     /// Takes a row of what is flushed. `false` when it has to wait for the next page.
@@ -107,16 +108,16 @@ pub(super) fn page(
 ) -> Result<(Vec<Row>, bool), StoreError> {
     let sql = "SELECT place, state FROM row WHERE place > ?1 AND place <= ?2 ORDER BY place";
     let mut statement = connection.prepare_cached(sql)?;
-    let last = place(space, lattice_engine::MAX_SEQ);
+    let last = row_address(space, lattice_engine::MAX_SEQ);
     let mut newer = recent.rows(space, request.after).peekable();
     let mut page = Page { request, flushed: Vec::new(), read: Vec::new(), bytes: 0 };
-    let mut after = place(space, request.after);
+    let mut after = row_address(space, request.after);
     let more = 'seek: loop {
         let mut found = statement.query([after, last])?;
         let mut flushed = found.next()?;
         loop {
             let flushed_at: Option<i64> = flushed.map(|row| row.get(0)).transpose()?;
-            let newer_at = newer.peek().map(|(seq, _)| place(space, *seq));
+            let newer_at = newer.peek().map(|(seq, _)| row_address(space, *seq));
             match (flushed_at, newer_at) {
                 (None, None) => break 'seek false,
                 // What is in memory counts first: the table says the same, or something older.

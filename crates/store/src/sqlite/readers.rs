@@ -17,7 +17,7 @@ const READER_CACHE_KIB: i32 = 2 << 10;
 pub(super) struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
     recent: Arc<Recent>,
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     count: usize,
 }
 
@@ -25,16 +25,16 @@ impl Readers {
     pub(super) fn open(path: &Path, count: usize, recent: Arc<Recent>) -> Result<Self, OpenError> {
         let idle: Vec<Connection> =
             (0..count).map(|_| open_reader(path, READER_CACHE_KIB)).collect::<Result<_, _>>()?;
-        let places = Arc::new(Semaphore::new(count));
-        Ok(Self { idle: Arc::new(Mutex::new(idle)), recent, places, count })
+        let slots = Arc::new(Semaphore::new(count));
+        Ok(Self { idle: Arc::new(Mutex::new(idle)), recent, slots, count })
     }
 
     /// Waits for reads that are under way and closes the connections. Later reads answer [`StoreError::Closed`].
     pub(super) async fn close(&self) {
         let all = u32::try_from(self.count).unwrap_or(u32::MAX);
-        let places = self.places.acquire_many(all).await;
-        self.places.close();
-        drop(places);
+        let slots = self.slots.acquire_many(all).await;
+        self.slots.close();
+        drop(slots);
         if let Ok(mut idle) = self.idle.lock() {
             idle.clear();
         }
@@ -62,14 +62,14 @@ impl Readers {
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let idle = Arc::clone(&self.idle);
         let on_thread = move || {
             let taken = idle.lock().map_err(|_| StoreError::Closed)?.pop();
             let mut connection = taken.ok_or(StoreError::Closed)?;
             let result = work(&mut connection);
             idle.lock().map_err(|_| StoreError::Closed)?.push(connection);
-            drop(place);
+            drop(slot);
             result
         };
         tokio::task::spawn_blocking(on_thread).await.map_err(|_| StoreError::Closed)?

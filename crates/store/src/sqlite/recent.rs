@@ -26,7 +26,7 @@ pub struct RecentLimits {
     pub max_generation_items: usize,
     /// Bytes of the rows of a generation.
     pub max_generation_bytes: usize,
-    /// Flushed rows that have left their places in a generation. Whoever reads a space from its start steps over them.
+    /// Flushed rows that have left their addresses in a generation. Whoever reads a space from its start steps over them.
     pub max_generation_moves: usize,
 }
 
@@ -77,11 +77,11 @@ impl<T> Versions<T> {
 /// What a generation holds of one space.
 #[derive(Default)]
 struct Items {
-    /// The space's last seq before the generation; 0 where that is not known. Places up to it may be flushed.
+    /// The space's last seq before the generation; 0 where that is not known. Addresses up to it may be flushed.
     base: Seq,
     head: Option<Versions<SpaceHead>>,
     receipts: HashMap<EntryId, (BlockNo, Receipt)>,
-    /// Rows by their seqs; `None` where one has left its place.
+    /// Rows by their seqs; `None` where one has left its address.
     rows: BTreeMap<Seq, Versions<Option<Bytes>>>,
     /// Where rows are, by table and key.
     keys: HashMap<ByteString, HashMap<RowKey, Versions<Seq>>>,
@@ -423,7 +423,7 @@ impl View {
         found
     }
 
-    /// The rows of a space after a seq, in order, `None` where one has left its place.
+    /// The rows of a space after a seq, in order, `None` where one has left its address.
     pub(super) fn rows(&self, space: u32, after: Seq) -> Rows<'_> {
         let readers = self.generations.iter().map(|generation| RowReader {
             generation,
@@ -496,9 +496,9 @@ impl RowReader<'_> {
 
 /// What is to be written of one space, in the order of one table. See [`Generation::list`].
 pub(super) enum List {
-    /// Places and what is there; `None` where something may have to go.
+    /// Row addresses and what is there; `None` where something may have to go.
     Rows(Vec<(Seq, Option<Bytes>)>),
-    /// Row keys and their places.
+    /// Row keys and their addresses.
     Keys(Vec<(RowKey, ByteString, Seq)>),
     /// Receipts.
     Receipts(Vec<(EntryId, Receipt)>),

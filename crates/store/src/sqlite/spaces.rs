@@ -9,7 +9,7 @@ use lattice_engine::{
 use lattice_protocol::EntryId;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::keys::{MAX_SPACE_NO, key_bytes, key_from_bytes, place};
+use super::keys::{MAX_SPACE_NO, key_bytes, key_from_bytes, row_address};
 use super::recent::View;
 use super::{audit, page::page};
 use crate::StoreError;
@@ -93,16 +93,16 @@ pub fn row(
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?)));
     let found =
         statement.query_row(params![space, key_bytes(&reference.key), &*reference.table], read).optional()?;
-    found.map(|(place, state)| decode(place, &state)).transpose()
+    found.map(|(address, state)| decode(address, &state)).transpose()
 }
 
 fn recent_row(recent: &View, space: u32, reference: &RowRef) -> Result<Option<Row>, StoreError> {
     let found = recent.row(space, reference);
-    found.map(|(seq, state)| decode(place(space, seq), &state)).transpose()
+    found.map(|(seq, state)| decode(row_address(space, seq), &state)).transpose()
 }
 
-fn decode(place: i64, state: &Bytes) -> Result<Row, StoreError> {
-    Row::decode(state).map_err(|_| corrupt("row", "state", place))
+fn decode(address: i64, state: &Bytes) -> Result<Row, StoreError> {
+    Row::decode(state).map_err(|_| corrupt("row", "state", address))
 }
 
 /// The live row of a pair: `None` when the pair was never linked, `Some(None)` when it is not now.

@@ -228,7 +228,7 @@ async fn integrity(store: &SqliteStore) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn places_that_many_rows_have_left_are_skipped() {
+async fn addresses_that_many_rows_have_left_are_skipped() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.db");
     let store = open_with(&path, 1);

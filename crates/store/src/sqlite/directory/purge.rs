@@ -6,12 +6,12 @@ use tokio::sync::oneshot;
 
 use crate::StoreError;
 use crate::sqlite::group::{Group, in_savepoint};
-use crate::sqlite::keys::place;
+use crate::sqlite::keys::row_address;
 use crate::sqlite::open::{erase_all, erase_by_the_way};
 use crate::sqlite::traces;
 use crate::sqlite::writer::Job;
 
-/// What is erased of a space, for each table: `?1` to `?2` are its places, `?3` its number, `?4` the limit.
+/// What is erased of a space, for each table: `?1` to `?2` are its row addresses, `?3` its number, `?4` the limit.
 pub(super) const ERASE: [&str; 9] = [
     "DELETE FROM member WHERE (space, user) IN (
          SELECT space, user FROM member WHERE space = ?3 AND ?1 < ?2 LIMIT ?4)",
@@ -104,11 +104,13 @@ fn purge(connection: &Connection, group: &mut Group, limit: u64) -> Result<u64, 
             return Ok(limit);
         }
         for sql in ERASE {
-            let values = params![place(space, 0), place(space, MAX_SEQ), space, (limit - erased) as i64];
+            let values =
+                params![row_address(space, 0), row_address(space, MAX_SEQ), space, (limit - erased) as i64];
             erased += connection.prepare_cached(sql)?.execute(values)? as u64;
         }
         for (find, erase) in BLOCKS {
-            let values = params![place(space, 0), place(space, MAX_SEQ), space, (limit - erased) as i64];
+            let values =
+                params![row_address(space, 0), row_address(space, MAX_SEQ), space, (limit - erased) as i64];
             let mut statement = connection.prepare_cached(find)?;
             let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
             let found: Vec<(i64, i64)> = statement.query_map(values, read)?.collect::<Result<_, _>>()?;
