@@ -8,4 +8,4 @@ pub(crate) mod verdict;
 
 /// For how long after the end of an account it is looked whether more of its addresses were written, in microseconds: much
 /// longer than a connection outlives its account.
-pub(crate) const TRACE_GRACE_US: i64 = 10 * 60 * 1_000_000;
+pub(crate) const PERSONAL_DATA_GRACE_US: i64 = 10 * 60 * 1_000_000;

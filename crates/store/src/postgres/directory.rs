@@ -17,7 +17,7 @@ use lattice_engine::{Policy, Role, SpaceId};
 
 use super::PostgresStore;
 use super::access::change_access;
-use super::traces;
+use super::personal_data;
 use super::transaction::{Mode, attempt};
 use crate::accounts::UserId;
 use crate::directory::{
@@ -149,7 +149,8 @@ impl Directory for PostgresStore {
             }
             if erased < limit {
                 let now_us = self.inner.clock.now_us();
-                erased += attempt!(self, Mode::Single, |c| traces::erase(c, limit - erased, now_us).await)?;
+                erased +=
+                    attempt!(self, Mode::Single, |c| personal_data::erase(c, limit - erased, now_us).await)?;
             }
             Ok(erased)
         })

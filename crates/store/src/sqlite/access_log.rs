@@ -89,7 +89,7 @@ mod tests {
     use lattice_engine::SpaceId;
 
     use super::*;
-    use crate::sqlite::traces;
+    use crate::sqlite::personal_data;
 
     #[test]
     fn whatever_is_looked_for_is_found_by_an_index() {
@@ -106,7 +106,8 @@ mod tests {
             EventQuery { space: Some(SpaceId([1; 16])), kind: Some("x".to_owned()), ..EventQuery::default() };
         let between = EventQuery { since_us: Some(1), until_us: Some(2), ..EventQuery::default() };
         let pages = [user, space, between].map(|query| access_log::page(&query, '?').0);
-        let fixed = [DELETE, traces::WRITERS, traces::OF_ACTOR, traces::OF_SUBJECT].map(str::to_owned);
+        let fixed = [DELETE, personal_data::WRITERS, personal_data::OF_ACTOR, personal_data::OF_SUBJECT]
+            .map(str::to_owned);
         for sql in pages.into_iter().chain(fixed) {
             let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("SQL");
             let values = params_from_iter(vec![rusqlite::types::Null; explain.parameter_count()]);

@@ -19,6 +19,7 @@ mod log;
 mod one_time;
 mod open;
 mod page;
+mod personal_data;
 mod quotas;
 mod readers;
 mod recent;
@@ -26,7 +27,6 @@ mod space_store;
 pub mod spaces;
 #[cfg(test)]
 mod tests;
-mod traces;
 mod version;
 mod wal;
 mod writer;

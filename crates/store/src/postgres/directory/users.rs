@@ -11,7 +11,7 @@ use crate::postgres::accounts::sessions;
 use crate::postgres::error::PgError;
 use crate::postgres::transaction::{Connection, execute, query, query_opt};
 use crate::postgres::values::{space, uuid};
-use crate::postgres::{anonymous, factors, identities, one_time, quotas, traces};
+use crate::postgres::{anonymous, factors, identities, one_time, personal_data, quotas};
 use crate::rules::departure::{self, Facts, Others};
 
 /// `$1` the user: what they own, are a member of, or have looked at.
@@ -93,7 +93,7 @@ pub(in super::super) async fn delete(
     anonymous::forget(connection, user).await?;
     identities::forget(connection, user).await?;
     factors::forget(connection, user).await?;
-    traces::note(connection, user, now_us).await?;
+    personal_data::note(connection, user, now_us).await?;
     execute(connection, "DELETE FROM users WHERE id = $1", &[&id]).await?;
     Ok(Ok(owned.into_iter().map(|(_, space)| space).collect()))
 }

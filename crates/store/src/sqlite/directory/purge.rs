@@ -8,7 +8,7 @@ use crate::StoreError;
 use crate::sqlite::group::{Group, in_savepoint};
 use crate::sqlite::keys::row_address;
 use crate::sqlite::open::{erase_all, erase_by_the_way};
-use crate::sqlite::traces;
+use crate::sqlite::personal_data;
 use crate::sqlite::writer::Job;
 
 /// What is erased of a space, for each table: `?1` to `?2` are its row addresses, `?3` its number, `?4` the limit.
@@ -69,7 +69,7 @@ impl Purge {
             let limit = u64::from(self.limit);
             let erased = purge(transaction, group, limit)?;
             let left = limit.saturating_sub(erased);
-            Ok(erased + if left > 0 { traces::erase(transaction, left, now_us)? } else { 0 })
+            Ok(erased + if left > 0 { personal_data::erase(transaction, left, now_us)? } else { 0 })
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::accounts::UserId;
 use crate::directory::Answer;
 use crate::rules::departure::{self, Facts, Others};
 use crate::sqlite::accounts::sessions;
-use crate::sqlite::{anonymous, factors, identities, one_time, quotas, traces};
+use crate::sqlite::{anonymous, factors, identities, one_time, personal_data, quotas};
 
 /// The e-mail address of a user.
 pub(super) fn email_of(connection: &Connection, user: UserId) -> Result<Option<String>, StoreError> {
@@ -57,7 +57,7 @@ pub(in super::super) fn delete(
     anonymous::forget(connection, user)?;
     identities::forget(connection, user)?;
     factors::forget(connection, user)?;
-    traces::note(connection, user, now_us)?;
+    personal_data::note(connection, user, now_us)?;
     connection.prepare_cached("DELETE FROM users WHERE id = ?1")?.execute([user.0])?;
     Ok(Ok(spaces))
 }

@@ -1,11 +1,11 @@
-//! Taking out, a little at a time, where users came from who are gone.
+//! Erasing personal data of accounts that are gone, a little at a time: where their users came from.
 
 use rusqlite::{Connection, params};
 
 use super::columns::execute;
 use crate::StoreError;
 use crate::accounts::UserId;
-use crate::stored::TRACE_GRACE_US;
+use crate::stored::PERSONAL_DATA_GRACE_US;
 
 /// `?1` the user, `?2` the limit: of their connections.
 pub(super) const WRITERS: &str = "UPDATE writer SET address = '', user_agent = '' WHERE id IN (
@@ -38,7 +38,7 @@ pub(super) fn erase(connection: &Connection, limit: u64, now_us: i64) -> Result<
             let left = i64::try_from(limit - erased).unwrap_or(i64::MAX);
             erased += execute(connection, sql, params![user, left])?;
         }
-        if erased < limit && deleted_us < now_us - TRACE_GRACE_US {
+        if erased < limit && deleted_us < now_us - PERSONAL_DATA_GRACE_US {
             erased += execute(connection, "DELETE FROM trace_to_erase WHERE user_id = ?1", params![user])?;
         }
         if erased >= limit {
