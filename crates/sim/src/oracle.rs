@@ -8,13 +8,13 @@ use lattice_protocol::native::AckId;
 use lattice_protocol::{Change, Code, Incoming, Operation, Outgoing};
 use lattice_store::StoreError;
 use lattice_store::directory::AccessRecord;
-use lattice_store::sqlite::{View, directory, spaces};
+use lattice_store::sqlite::{Snapshot, directory, spaces};
 use rusqlite::Connection;
 
 use crate::people::User;
 
 /// Every row of a space.
-pub(crate) fn rows(db: &Connection, recent: &View, space: u32) -> Result<Vec<Row>, StoreError> {
+pub(crate) fn rows(db: &Connection, recent: &Snapshot, space: u32) -> Result<Vec<Row>, StoreError> {
     let everything = lattice_engine::PullRequest {
         after: 0,
         max_rows: usize::MAX,
@@ -56,7 +56,7 @@ fn right(permission: Permission, role: Role) -> Right {
 }
 
 /// A space, as of a snapshot.
-type At<'a> = (&'a Connection, &'a View, u32);
+type At<'a> = (&'a Connection, &'a Snapshot, u32);
 
 /// What was seen.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use lattice_protocol::plain::{Filter, UploadId};
 use lattice_protocol::{EntryId, Incoming, Outgoing, limits};
 use lattice_store::StoreError;
 use lattice_store::spaces::{Origin, Space, Upload};
-use lattice_store::sqlite::{Group, RecentLimits, View};
+use lattice_store::sqlite::{Group, RecentLimits, Snapshot};
 
 use crate::oracle::Witness;
 use crate::people::{Act, User};
@@ -218,8 +218,8 @@ impl Server {
 
     /// What is committed and not settled yet.
     #[must_use]
-    pub fn view(&self) -> View {
-        self.group.view()
+    pub fn view(&self) -> Snapshot {
+        self.group.snapshot()
     }
 
     /// A space by its index.
@@ -431,7 +431,7 @@ impl Server {
         };
         let result = self.group.upload(world.connection(), &mut upload, now_us);
         if let (Some(witness), Ok(effects)) = (&mut self.witness, &result) {
-            let (staged, user) = (self.group.staged_view(), peer.user);
+            let (staged, user) = (self.group.staged_snapshot(), peer.user);
             let at = (world.connection(), &staged, upload.space.no);
             self.violations.extend(witness.merged(at, user, &waiting.incoming, effects)?);
         }

@@ -33,7 +33,7 @@ pub fn open(server: &TestServer) -> Look<'_> {
 fn audit(connection: &Connection, space: u32) -> Vec<AuditLine> {
     let snapshot = connection.unchecked_transaction().expect("a snapshot");
     let group = Group::open(&snapshot, 0, RecentLimits::default()).expect("the log");
-    spaces::audit(&snapshot, &group.view(), space, 0, usize::MAX >> 1).expect("the audit log")
+    spaces::audit(&snapshot, &group.snapshot(), space, 0, usize::MAX >> 1).expect("the audit log")
 }
 
 fn space_numbers(connection: &Connection) -> Vec<u32> {

@@ -39,7 +39,7 @@ impl Server {
     ) -> Result<Checkpoint, StoreError> {
         let Some((id, _)) = id else { return Ok(Checkpoint::Lost) };
         let receipt =
-            spaces::receipt(world.connection(), &self.group.view(), self.spaces[space].space.no, id)?;
+            spaces::receipt(world.connection(), &self.group.snapshot(), self.spaces[space].space.no, id)?;
         Ok(Checkpoint::Id { id, seq: receipt.map(|receipt| receipt.seq) })
     }
 
@@ -58,7 +58,7 @@ impl Server {
     ) -> Result<Option<(Seat, bool)>, StoreError> {
         let (space, user) = (asks.space, asks.user);
         let Some(access) = self.access(world, space, user)? else { return Ok(None) };
-        let head = spaces::head(world.connection(), &self.group.view(), self.spaces[space].space.no)?.seq;
+        let head = spaces::head(world.connection(), &self.group.snapshot(), self.spaces[space].space.no)?.seq;
         let live = &mut self.spaces[space];
         live.head = live.head.max(head);
         let version = live.version;
@@ -139,7 +139,7 @@ impl Server {
     ) -> Result<Option<usize>, StoreError> {
         let (db, live) = (world.connection(), &self.spaces[space]);
         if let Some(witness) = &mut self.witness {
-            witness.closes((db, &self.group.staged_view(), live.space.no))?;
+            witness.closes((db, &self.group.staged_snapshot(), live.space.no))?;
         }
         let changed = people::perform(db, &live.space, act)?;
         // It ends the views that were shown so far, at the head of this very moment.

@@ -77,7 +77,7 @@ impl Server {
         }
         self.pulls += 1;
         let request = seat.stream.pull_request(self.limits.page_rows, self.limits.page_bytes);
-        let data = spaces::pull(world.connection(), &self.group.view(), live.space.no, &request)?;
+        let data = spaces::pull(world.connection(), &self.group.snapshot(), live.space.no, &request)?;
         if rng.chance(25) {
             seat.reading = Some((request, data)); // others go on while the answer is under way
         } else {
@@ -169,7 +169,8 @@ impl Server {
         let Some(seat) = peer.seats.get(&seat_no) else { return Ok(()) };
         if let Some(witness) = &self.witness {
             let space = self.spaces[seat.space].space.no;
-            let seen = witness.sent((world.connection(), &self.group.view(), space), peer.user, entries)?;
+            let seen =
+                witness.sent((world.connection(), &self.group.snapshot(), space), peer.user, entries)?;
             self.violations.extend(seen.map(|problem| format!("connection {no}: {problem}")));
         }
         Ok(())

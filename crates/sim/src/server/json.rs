@@ -444,11 +444,12 @@ impl Server {
         let space = Arc::clone(&self.spaces[seat.space].space);
         let limit = poll.limit.map_or(self.limits.page_rows, |limit| limit as usize);
         let request = seat.stream.pull_request(limit, self.limits.page_bytes);
-        let data = spaces::pull(world.connection(), &self.group.view(), space.no, &request)?;
+        let data = spaces::pull(world.connection(), &self.group.snapshot(), space.no, &request)?;
         let more = data.more;
         let entries = seat.stream.pulled(&request, data, &space.minter).entries;
         if let Some(witness) = &self.witness {
-            let seen = witness.sent((world.connection(), &self.group.view(), space.no), user, &entries)?;
+            let seen =
+                witness.sent((world.connection(), &self.group.snapshot(), space.no), user, &entries)?;
             self.violations.extend(seen.map(|problem| format!("a poll on connection {no}: {problem}")));
         }
         let changes: Vec<Bytes> = entries.iter().map(|entry| plain::encode_entry(entry, format)).collect();

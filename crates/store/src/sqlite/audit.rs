@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::keys::{row_address, seq_of};
 use super::log;
-use super::recent::{BlockNo, View};
+use super::recent::{BlockNo, Snapshot};
 use super::spaces::corrupt;
 use crate::StoreError;
 use crate::spaces::AuditLine;
@@ -55,7 +55,7 @@ pub(super) fn single_lines(
 /// Lines in blocks, until there are `max_lines` in all. They come after all that were stored one by one.
 pub(super) fn lines_of_blocks(
     connection: &Connection,
-    recent: &View,
+    recent: &Snapshot,
     space: u32,
     after: Seq,
     max_lines: usize,
@@ -81,7 +81,7 @@ pub(super) fn lines_of_blocks(
 /// Blocks with lines after a seq, by the last line of each. Each has a line at least, so `most` are enough for as many.
 fn blocks(
     connection: &Connection,
-    recent: &View,
+    recent: &Snapshot,
     space: u32,
     after: Seq,
     most: usize,

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::group::{Group, in_savepoint};
 use super::keys::key_from_bytes;
-use super::recent::View;
+use super::recent::Snapshot;
 use super::spaces::corrupt;
 use super::writer::Job;
 use super::{SqliteStore, page, spaces};
@@ -264,7 +264,7 @@ fn origin(connection: &Connection, writer: WriterId) -> Result<Option<Origin>, S
 /// Pairs in order: what is flushed, with what is in memory in its place.
 fn pairs(
     connection: &Connection,
-    recent: &View,
+    recent: &Snapshot,
     space: u32,
     after: Option<PairKey>,
     limit: usize,

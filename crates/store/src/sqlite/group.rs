@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::flush::Flusher;
 use super::quotas::Keeper;
-use super::recent::{BlockNo, Recent, RecentLimits, View};
+use super::recent::{BlockNo, Recent, RecentLimits, Snapshot};
 use super::{directory, log, spaces};
 use crate::StoreError;
 use crate::copy::Part;
@@ -30,7 +30,12 @@ struct Heads {
 }
 
 impl Heads {
-    fn get(&mut self, connection: &Connection, recent: &View, space: u32) -> Result<SpaceHead, StoreError> {
+    fn get(
+        &mut self,
+        connection: &Connection,
+        recent: &Snapshot,
+        space: u32,
+    ) -> Result<SpaceHead, StoreError> {
         if let Some(head) = self.changed.get(&space).or_else(|| self.committed.get(&space)) {
             return Ok(*head);
         }
@@ -106,13 +111,13 @@ impl Group {
 
     /// What is committed and not flushed yet, for reads on the writing connection between two groups.
     #[must_use]
-    pub fn view(&self) -> View {
-        self.recent.published_view()
+    pub fn snapshot(&self) -> Snapshot {
+        self.recent.published_snapshot()
     }
 
     /// What is not flushed yet, with what the group under way has written.
     #[must_use]
-    pub fn staged_view(&self) -> View {
+    pub fn staged_snapshot(&self) -> Snapshot {
         self.recent.staged()
     }
 

@@ -50,7 +50,7 @@ pub use beside::{find_user, read_access_log, snapshot};
 pub use group::Group;
 pub use open::{Identity, OpenError, open_connection, prepare};
 pub use quotas::QuotaFile;
-pub use recent::{RecentLimits, View};
+pub use recent::{RecentLimits, Snapshot};
 
 use readers::Readers;
 use writer::{Call, Job};
@@ -181,7 +181,7 @@ impl SqliteStore {
     /// Runs reads of spaces in one snapshot, which takes in what is not flushed yet.
     async fn read_spaces<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection, &View) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&Connection, &Snapshot) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.inner.readers.run_with_recent(read).await
     }

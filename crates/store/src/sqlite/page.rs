@@ -7,7 +7,7 @@ use lattice_engine::{PullRequest, Row, Seq};
 use rusqlite::Connection;
 
 use super::keys::{row_address, seq_of};
-use super::recent::View;
+use super::recent::Snapshot;
 use super::spaces::corrupt;
 use crate::StoreError;
 
@@ -102,7 +102,7 @@ impl Page<'_> {
 /// The rows of a space after `request.after`, and whether there are more. The caller holds a snapshot.
 pub(super) fn page(
     connection: &Connection,
-    recent: &View,
+    recent: &Snapshot,
     space: u32,
     request: &PullRequest,
 ) -> Result<(Vec<Row>, bool), StoreError> {

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::block::Block;
 use super::open::{self, OpenError};
-use super::recent::{RecentLimits, View};
+use super::recent::{RecentLimits, Snapshot};
 use super::spaces::{self, corrupt};
 use super::{SqliteStore, access_log, log};
 use crate::access_log::AccessEvent;
@@ -198,7 +198,11 @@ fn change(
     Ok(Some(next))
 }
 
-fn account(connection: &Connection, recent: &View, subject: &Subject) -> Result<Option<Account>, StoreError> {
+fn account(
+    connection: &Connection,
+    recent: &Snapshot,
+    subject: &Subject,
+) -> Result<Option<Account>, StoreError> {
     let Some((kind, id)) = find(connection, subject)? else { return Ok(None) };
     let head = |no| spaces::head(connection, recent, no);
     let usage = match spaces::number(connection, SpaceId(id))? {
@@ -307,6 +311,6 @@ impl QuotaFile {
     pub fn quota_account(&mut self, subject: &Subject) -> Result<Option<Account>, StoreError> {
         let snapshot: Transaction<'_> = self.0.transaction()?;
         let recent = log::reload(&snapshot, RecentLimits::default())?;
-        account(&snapshot, &recent.published_view(), subject)
+        account(&snapshot, &recent.published_snapshot(), subject)
     }
 }

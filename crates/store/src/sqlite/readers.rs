@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::log;
 use super::open::{OpenError, open_reader};
-use super::recent::{Recent, View};
+use super::recent::{Recent, Snapshot};
 use crate::StoreError;
 
 /// Page cache of each reading connection, in KiB. Small: the operating system caches the file as well.
@@ -51,7 +51,7 @@ impl Readers {
     /// Runs `read` in one snapshot, together with what is not flushed in it.
     pub(super) async fn run_with_recent<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection, &View) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&Connection, &Snapshot) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let recent = Arc::clone(&self.recent);
         let read = move |connection: &Connection| snapshot_with_recent(connection, &recent, read);
@@ -76,14 +76,14 @@ impl Readers {
     }
 }
 
-/// A snapshot begins with its first read, so that is made under the view's lock.
+/// A snapshot begins with its first read, so that is made under the lock of what is in memory.
 fn snapshot_with_recent<T>(
     connection: &Connection,
     recent: &Recent,
-    read: impl FnOnce(&Connection, &View) -> Result<T, StoreError>,
+    read: impl FnOnce(&Connection, &Snapshot) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let ((), view) = recent.view(|| log::flushed(connection).map(|_| ()))?;
-    read(connection, &view)
+    let ((), snapshot) = recent.begin(|| log::flushed(connection).map(|_| ()))?;
+    read(connection, &snapshot)
 }
 
 fn snapshot<T>(

@@ -1,6 +1,6 @@
 //! What was committed and is not flushed yet: in memory, in generations, each of which is flushed as a whole.
 //!
-//! Everything here has versions, numbered by the blocks of the log that brought them. A reader takes its [`View`] together
+//! Everything here has versions, numbered by the blocks of the log that brought them. A reader takes its [`Snapshot`] together
 //! with its snapshot of the database: it sees what was published up to then, in generations that it keeps alive. What it
 //! finds there counts before what the tables say, so it does not matter how much of a generation is flushed already: a
 //! generation takes no more changes from the moment on that flushing it may begin, and by then all of it is published.
@@ -238,25 +238,25 @@ impl Recent {
     }
 
     /// What is published, together with a snapshot that `begin` begins. Nothing is published and no generation is given up
-    /// meanwhile, so the snapshot and the view are of one moment.
-    pub(super) fn view<T>(
+    /// meanwhile, so the snapshot of the tables and that of the memory are of one moment.
+    pub(super) fn begin<T>(
         &self,
         begin: impl FnOnce() -> Result<T, StoreError>,
-    ) -> Result<(T, View), StoreError> {
+    ) -> Result<(T, Snapshot), StoreError> {
         let state = self.state();
         let begun = begin()?;
-        Ok((begun, View { generations: state.generations.clone(), upto: state.published }))
+        Ok((begun, Snapshot { generations: state.generations.clone(), upto: state.published }))
     }
 
     /// What is published now.
-    pub(super) fn published_view(&self) -> View {
+    pub(super) fn published_snapshot(&self) -> Snapshot {
         let state = self.state();
-        View { generations: state.generations.clone(), upto: state.published }
+        Snapshot { generations: state.generations.clone(), upto: state.published }
     }
 
     /// Everything, staged changes included: what the writer sees inside its transaction.
-    pub(super) fn staged(&self) -> View {
-        View { generations: self.state().generations.clone(), upto: BlockNo::MAX }
+    pub(super) fn staged(&self) -> Snapshot {
+        Snapshot { generations: self.state().generations.clone(), upto: BlockNo::MAX }
     }
 
     /// The number of the last block that was published.
@@ -349,13 +349,13 @@ impl Recent {
 }
 
 /// What is not flushed yet, as of a block.
-pub struct View {
+pub struct Snapshot {
     /// Oldest first.
     generations: Vec<Arc<Generation>>,
     upto: BlockNo,
 }
 
-impl View {
+impl Snapshot {
     /// Looks something up, in the newest generation that has it.
     fn find<T>(&self, space: u32, find: impl Fn(&Items) -> Option<T>) -> Option<T> {
         self.generations.iter().rev().find_map(|generation| find(generation.read().spaces.get(&space)?))
@@ -430,7 +430,7 @@ impl View {
             after: Some(after),
             read: Vec::new(),
         });
-        Rows { view: self, space, readers: readers.collect() }
+        Rows { snapshot: self, space, readers: readers.collect() }
     }
 }
 
@@ -446,9 +446,9 @@ struct RowReader<'a> {
     read: Vec<(Seq, Option<Bytes>)>,
 }
 
-/// The rows of all generations of a view.
+/// The rows of all generations of a snapshot.
 pub(super) struct Rows<'a> {
-    view: &'a View,
+    snapshot: &'a Snapshot,
     space: u32,
     readers: Vec<RowReader<'a>>,
 }
@@ -457,7 +457,7 @@ impl Iterator for Rows<'_> {
     type Item = (Seq, Option<Bytes>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (space, upto) = (self.space, self.view.upto);
+        let (space, upto) = (self.space, self.snapshot.upto);
         let next = self.readers.iter_mut().filter_map(|reader| reader.peek(space, upto)).min()?;
         let mut newest = None;
         for reader in &mut self.readers {

@@ -10,7 +10,7 @@ use lattice_protocol::EntryId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::keys::{MAX_SPACE_NO, key_bytes, key_from_bytes, row_address};
-use super::recent::View;
+use super::recent::Snapshot;
 use super::{audit, page::page};
 use crate::StoreError;
 use crate::spaces::{AuditLine, Origin};
@@ -26,7 +26,7 @@ pub(super) fn number(connection: &Connection, id: SpaceId) -> Result<Option<u32>
 }
 
 /// The counters of a space.
-pub fn head(connection: &Connection, recent: &View, space: u32) -> Result<SpaceHead, StoreError> {
+pub fn head(connection: &Connection, recent: &Snapshot, space: u32) -> Result<SpaceHead, StoreError> {
     match recent.head(space) {
         Some(head) => Ok(head),
         None => flushed_head(connection, space),
@@ -59,7 +59,7 @@ pub(super) fn mark_of(receipt: Receipt) -> i64 {
 /// What is remembered of an entry.
 pub fn receipt(
     connection: &Connection,
-    recent: &View,
+    recent: &Snapshot,
     space: u32,
     id: EntryId,
 ) -> Result<Option<Receipt>, StoreError> {
@@ -80,7 +80,7 @@ pub fn receipt(
 /// The state of a row.
 pub fn row(
     connection: &Connection,
-    recent: &View,
+    recent: &Snapshot,
     space: u32,
     reference: &RowRef,
 ) -> Result<Option<Row>, StoreError> {
@@ -96,7 +96,7 @@ pub fn row(
     found.map(|(address, state)| decode(address, &state)).transpose()
 }
 
-fn recent_row(recent: &View, space: u32, reference: &RowRef) -> Result<Option<Row>, StoreError> {
+fn recent_row(recent: &Snapshot, space: u32, reference: &RowRef) -> Result<Option<Row>, StoreError> {
     let found = recent.row(space, reference);
     found.map(|(seq, state)| decode(row_address(space, seq), &state)).transpose()
 }
@@ -108,7 +108,7 @@ fn decode(address: i64, state: &Bytes) -> Result<Row, StoreError> {
 /// The live row of a pair: `None` when the pair was never linked, `Some(None)` when it is not now.
 fn pair(
     connection: &Connection,
-    recent: &View,
+    recent: &Snapshot,
     space: u32,
     pair: PairKey,
 ) -> Result<Option<Option<RowRef>>, StoreError> {
@@ -130,7 +130,7 @@ fn pair(
 /// Loads what a batch needs and hands it over. Without `tables` everything is in memory.
 pub(crate) fn supply(
     tables: Option<&Connection>,
-    recent: &View,
+    recent: &Snapshot,
     space: u32,
     needs: &Needs,
     batch: &mut lattice_engine::Batch<'_>,
@@ -183,7 +183,7 @@ pub(crate) fn store_writer(connection: &Connection, origin: &Origin) -> Result<(
 /// Reads a page, the head and the rows to be corrected. The caller holds a snapshot.
 pub fn pull(
     connection: &Connection,
-    recent: &View,
+    recent: &Snapshot,
     space: u32,
     request: &PullRequest,
 ) -> Result<PullData, StoreError> {
@@ -221,7 +221,7 @@ pub fn pull(
 /// Lines of the audit log after `after`, in order.
 pub fn audit(
     connection: &Connection,
-    recent: &View,
+    recent: &Snapshot,
     space: u32,
     after: Seq,
     max_lines: usize,

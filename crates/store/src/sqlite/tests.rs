@@ -12,7 +12,7 @@ use lattice_protocol::value::{integer, text};
 use lattice_protocol::{Change, Code, EntryId, Field, Incoming, Operation, RowId, RowKey, Spelling};
 use rusqlite::{Connection, params};
 
-use super::recent::View;
+use super::recent::Snapshot;
 use super::{RecentLimits, SqliteOptions, SqliteStore, open, spaces};
 use crate::StoreError;
 use crate::spaces::{CommitSink, Committed, Origin, Space, SpaceStore, Upload};
@@ -95,7 +95,7 @@ async fn send(store: &SqliteStore, space: &Arc<Space>, changes: Vec<Change>) -> 
 }
 
 /// Page, rows by key, receipts and audit lines of one snapshot must say the same. Answers its head.
-fn check(connection: &Connection, recent: &View, space: u32) -> Result<Seq, StoreError> {
+fn check(connection: &Connection, recent: &Snapshot, space: u32) -> Result<Seq, StoreError> {
     let everything =
         PullRequest { after: 0, max_rows: usize::MAX, max_bytes: usize::MAX, corrections: Vec::new() };
     let data = spaces::pull(connection, recent, space, &everything)?;

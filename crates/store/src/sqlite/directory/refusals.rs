@@ -9,7 +9,7 @@ use crate::StoreError;
 use crate::accounts::UserId;
 use crate::directory::{Answer, Page, RefusalCursor, RefusalsOf, RefusedChange};
 use crate::rules::standing;
-use crate::sqlite::recent::View;
+use crate::sqlite::recent::Snapshot;
 use crate::sqlite::spaces::audit;
 
 /// Changes of one page hold at most this many bytes, and one change more: an entry can be as large as a frame.
@@ -74,7 +74,7 @@ pub(super) const OF_SPACE: &str = "SELECT r.arrived_us, r.id, r.space, s.id, r.s
 /// Refused changes with their lines of the audit log, the last that arrived first.
 pub(super) fn list(
     connection: &Connection,
-    recent: &View,
+    recent: &Snapshot,
     of: RefusalsOf,
     before: Option<RefusalCursor>,
     limit: u32,
