@@ -4,6 +4,7 @@ pub mod admission;
 mod answer;
 mod audited;
 pub mod changes;
+mod farewell;
 pub mod handshake;
 mod json;
 mod line;

@@ -137,6 +137,12 @@ fn every_refusal_of_the_sync_api_is_one_line() {
         assert_eq!(span["user"].as_str(), known.then_some(&*ann.user), "{line}");
         assert_eq!((span["session"].is_string(), span["space"].as_str()), (known, *space), "{line}");
     }
+    // A browser is told by a close code; the log says the same as ever.
+    let headers = format!("X-Request-Id: browser\r\n{OFFER}");
+    let answer = handshake_with(&server, "/sync?token=nonsense", None, &headers, b"").expect("an answer");
+    assert_eq!(answer.socket().closed().0, 4401);
+    let line = line(&server, "browser");
+    assert_eq!((&line["fields"]["code"], &line["fields"]["status"]), (&json!("token_invalid"), &json!(401)));
 }
 
 #[test]

@@ -99,6 +99,14 @@ fn live(server: &TestServer, secrets: &mut Secrets) {
         ann.send(server, "GET", &format!("/spaces/{token}"), Some(&access), "");
     }
 
+    // Tokens where ids of requests belong.
+    for token in [&access, &device, &next_refresh, &forged, &unknown] {
+        let id = format!("X-Request-Id: {token}\r\n");
+        handshake_with(server, "/sync", None, &id, b"").expect("an answer").problem();
+        handshake_with(server, "/sync", Some(&device), &id, b"").expect("an answer").socket().close();
+        common::raw::send(server, "GET", "/profile", &[("x-request-id", token.as_str())], b"");
+    }
+
     // Sockets of both dialects.
     handshake(server, &format!("/sync?token={device}"), None, b"").socket().close();
     handshake(server, "/sync", Some(&next_access), b"").socket().close();
@@ -113,6 +121,10 @@ fn live(server: &TestServer, secrets: &mut Secrets) {
     json.send_text(&format!(r#"{{"type":"auth","token":"{nonsense}"#));
     json.next_frame();
     json.close();
+    for token in [&nonsense, &forged] {
+        let path = format!("/sync?token={token}");
+        handshake_with(server, &path, None, OFFER, b"").expect("an answer").socket().closed();
+    }
     let mut broken = handshake(server, "/sync", Some(&device), b"").socket();
     broken.send(format!(r#"{{"kind":"auditLog","auditLog":["{nonsense}"#).into_bytes());
     broken.send_raw(&[0xFF; 64]);

@@ -32,6 +32,8 @@ pub struct Problem {
 /// What the log says of a refusal, as an extension of its answer.
 #[derive(Clone, Debug)]
 pub(super) struct Refused {
+    /// The status that says it.
+    pub(super) status: StatusCode,
     /// The stable name of the problem.
     pub(super) code: &'static str,
     /// What failed.
@@ -131,6 +133,12 @@ impl Problem {
         self.status
     }
 
+    /// When it may be tried again, in seconds.
+    #[must_use]
+    pub fn retry_after_s(&self) -> Option<u32> {
+        self.retry_after_s
+    }
+
     /// One sentence for people.
     #[must_use]
     pub fn detail(&self) -> &str {
@@ -145,8 +153,8 @@ impl Problem {
 
     /// An answer that tells of it in another form, to be logged like the document.
     #[must_use]
-    pub(super) fn told_by(self, mut answer: Response) -> Response {
-        answer.extensions_mut().insert(Refused { code: self.code, reason: self.reason });
+    pub(crate) fn told_by(self, mut answer: Response) -> Response {
+        answer.extensions_mut().insert(Refused { status: self.status, code: self.code, reason: self.reason });
         answer
     }
 }

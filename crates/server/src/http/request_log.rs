@@ -73,7 +73,9 @@ async fn log(State(refusals): State<Arc<RefusalLog>>, mut request: Request, next
     // For sockets, which are refused things when their request is long answered.
     request.extensions_mut().insert(Arc::clone(&refusals));
     let response = next.run(request).instrument(span.clone()).await;
-    if response.status().is_client_error() || response.status().is_server_error() {
+    let refuses = response.status().is_client_error() || response.status().is_server_error();
+    // A socket is refused by a close code, after an answer that grants it.
+    if refuses || response.extensions().get::<Refused>().is_some() {
         span.in_scope(|| refused(&refusals, &response, address, begun));
     }
     response
@@ -123,12 +125,12 @@ fn cause_of(status: StatusCode, code: &str) -> Cause {
 }
 
 fn refused(refusals: &RefusalLog, response: &Response, address: Option<IpAddr>, begun: Instant) {
-    let status = response.status();
     let refused = response.extensions().get::<Refused>();
+    let status = refused.map_or(response.status(), |refused| refused.status);
     let code = refused.map_or(NONE, |refused| refused.code);
     let reason = refused.and_then(|refused| refused.reason.as_deref());
+    let cause = cause_of(status, code);
     let (status, duration_ms) = (status.as_u16(), begun.elapsed().as_millis() as u64);
-    let cause = cause_of(response.status(), code);
     match cause {
         Cause::Failure => {
             log_refusal!(refusals, cause, code, address, status, duration_ms, reason, "a request failed");

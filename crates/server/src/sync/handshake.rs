@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -23,7 +24,7 @@ use super::line::{End, Line};
 use super::logged::{Logged, SocketLog};
 use super::native::{self, Finished};
 use super::seat::{self, Ask, Came, Refusal, Seat};
-use super::{SyncState, audited};
+use super::{SyncState, audited, farewell};
 use crate::http::bearer;
 use crate::http::openapi::problems;
 use crate::http::problem::{Problem, sentence};
@@ -105,42 +106,59 @@ pub(crate) async fn sync_space_socket(
     open(state, Some(named), request).await
 }
 
+/// Opens a socket, or refuses it: in the JSON dialect by a close code, since browsers tell pages nothing else.
 async fn open(state: SyncState, named: Option<String>, request: Request) -> Result<Response, Problem> {
     let key = websocket_key(request.headers())?;
-    let token = bearer::token(request.headers(), request.uri()).ok_or_else(Problem::no_token)?;
-    let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip());
+    let (parts, body) = request.into_parts();
+    let admitted = admit(&state, named, &parts).await;
+    let speaks_json = offers_json(&parts.headers);
+    let request = Request::from_parts(parts, body);
+    match admitted {
+        Ok(opened) => upgrade(opened, &key, request),
+        Err(problem) if speaks_json => Ok(farewell::refuse(&state, &key, request, problem)),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Whether a client is let in, and as whom.
+async fn admit(state: &SyncState, named: Option<String>, request: &Parts) -> Result<Box<Opened>, Problem> {
+    let token = bearer::token(&request.headers, &request.uri).ok_or_else(Problem::no_token)?;
+    let address = request.extensions.get::<PeerAddress>().map(|peer| peer.0.ip());
     state.rates.address(Class::HandshakeAddress, address).await?;
     state.auth.prepare(&token).await?;
     let turn = state.admission.handshake().await?;
     let identity = bearer::authenticate(&state.auth, &token).await?;
     state.rates.user(Class::HandshakeAccount, identity.user).await?;
     let version = state.directory.version();
-    let origin = origin_of(&state, &identity, request.extensions(), request.headers());
+    let origin = origin_of(state, &identity, &request.extensions, &request.headers);
     let name = space_name(named.as_deref())?;
-    let schema_version = schema_version(request.headers(), request.uri())?;
-    let checkpoint = query_value(request.uri(), "last-event-id").filter(|id| !id.is_empty());
-    let speaks_json = offers_json(request.headers());
-    let native = if speaks_json {
+    let schema_version = schema_version(&request.headers, &request.uri)?;
+    let checkpoint = query_value(&request.uri, "last-event-id").filter(|id| !id.is_empty());
+    let native = if offers_json(&request.headers) {
         None
     } else {
         request_log::note_space(name);
         let ask = Ask { selector: seat::selector(name), filter: None, schema_version, plain: false };
         let came = checkpoint.clone().map_or(Came::Lost, Came::Checkpoint);
-        let (seat, lost) = Seat::open(&state, seat::new_writer(&state, &origin), ask, came).await?;
+        let (seat, lost) = Seat::open(state, seat::new_writer(state, &origin), ask, came).await?;
         Some((Box::new(seat), lost))
     };
     drop(turn);
-    audited::opened(&state, &origin, native.as_ref().map(|(seat, _)| seat.space.id));
+    audited::opened(state, &origin, native.as_ref().map(|(seat, _)| seat.space.id));
     // On the heap, as the parts are that it is made of: a future keeps room for whatever was moved through it.
-    let log = SocketLog::new(Logged::of(request.extensions()));
+    let state = state.clone();
     let opened = Opened { state, identity, version, origin, name, schema_version, checkpoint, native };
-    let opened = Box::new(opened);
+    Ok(Box::new(opened))
+}
 
+fn upgrade(opened: Box<Opened>, key: &HeaderValue, request: Request) -> Result<Response, Problem> {
+    let log = SocketLog::new(Logged::of(request.extensions()));
+    let speaks_json = offers_json(request.headers());
     let place = request.extensions().get::<Place>().cloned();
     let agreed = agree_on_deflate(request.headers());
     let upgrade = hyper::upgrade::on(request);
     let tracker = opened.state.tracker.clone();
-    let answer = switching(&key, agreed, speaks_json)?;
+    let answer = switching(key, agreed, speaks_json)?;
     let serving = async move {
         let _place = place;
         match upgrade.await.map(hyper::upgrade::Upgraded::downcast::<TokioIo<Stream>>) {
@@ -288,7 +306,7 @@ fn offers_json(headers: &HeaderMap) -> bool {
 
 /// Settings of a socket. Takeover of the compression context is off both ways: it would cost 300 KB for each socket, and
 /// with it an empty message after a compressed one makes the codec spin.
-fn options(pool: &DeflatePool, max_frame_bytes: usize) -> Options {
+pub(super) fn options(pool: &DeflatePool, max_frame_bytes: usize) -> Options {
     // Limits are exclusive.
     Options::default()
         .with_limits(max_frame_bytes + 1, max_frame_bytes + 1)
@@ -345,7 +363,7 @@ fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
     })
 }
 
-fn switching(
+pub(super) fn switching(
     key: &HeaderValue,
     agreed: Option<&'static str>,
     speaks_json: bool,

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::common::entry::{Entry, new_row};
-use crate::common::http::{PASSWORD, device_token, make_space, post, sign_up};
-use crate::common::json_client::{JsonClient, change, shake};
+use crate::common::http::{PASSWORD, device_token, log_out, make_space, post, sign_up};
+use crate::common::json_client::{JsonClient, OFFER, change, shake};
 use crate::common::server::TestServer;
-use crate::common::socket::{Socket, handshake};
+use crate::common::socket::{Socket, handshake, handshake_with};
 
 /// As the documentation has them.
 const UPLOAD: &str = r#"{"type":"upload","changes":[{"tableName":"Trip","operation":"insert","rowId":123,"globalRowId":"uuid-…",
@@ -122,6 +122,29 @@ fn a_first_frame_with_a_type_switches_a_plain_socket() {
     );
     socket.send_text(r#"{"type":"ping"}"#);
     assert_eq!(next(&mut socket)["type"], "pong");
+}
+
+#[test]
+fn a_handshake_that_is_refused_closes_with_the_reason() {
+    let server = TestServer::start(&[("RATE_HANDSHAKE_ACCOUNT", "2/3600s")]);
+    let (ann, bob) = (sign_up(&server, "ann"), sign_up(&server, "bob"));
+    let gone = device_token(&server, &ann);
+    log_out(&server, &gone);
+    let closed = |path: &str, token: &str| shake(&server, path, token).socket().closed();
+    for (path, token, close_code, code) in [
+        ("/sync", "nonsense", 4401, "token_invalid"),
+        ("/sync", &gone, 4401, "session_revoked"),
+        ("/sync/nonsense", &ann.token, 4404, "space_not_found"),
+        ("/sync?schema-version=x", &ann.token, 4400, "bad_schema_version"),
+        ("/sync", &ann.token, 4429, "rate_limited"),
+    ] {
+        let (closed, reason) = closed(path, token);
+        assert_eq!((closed, reason.split(':').next()), (close_code, Some(code)), "{reason}");
+        assert_eq!(reason.contains("; again in "), code == "rate_limited", "{reason}");
+    }
+    shake(&server, "/sync", &bob.token).socket().close();
+    let without = handshake_with(&server, "/sync", None, OFFER, b"").expect("an answer").socket().closed();
+    assert_eq!(without.0, 4401);
 }
 
 #[test]
