@@ -43,6 +43,11 @@ enum Taken {
 }
 
 impl Page<'_> {
+    /// Whether it is a tombstone that nobody asks for: passed over without being copied or decoded.
+    fn leaves_out(&self, at: i64, state: &[u8]) -> bool {
+        seq_of(at) <= self.request.deleted_after && Row::is_stored_deleted(state)
+    }
+
     /// Whether a row of this size has to wait for the next page. One fits always.
     fn is_full(&self, bytes: usize) -> bool {
         self.read.len() >= self.request.max_rows
@@ -56,10 +61,14 @@ impl Page<'_> {
         recent: &mut Peekable<impl Iterator<Item = (Seq, Option<Bytes>)>>,
         at: i64,
     ) -> Taken {
-        if let Some((_, Some(state))) = recent.peek()
-            && self.is_full(state.len())
-        {
-            return Taken::Nothing;
+        if let Some((_, Some(state))) = recent.peek() {
+            if self.leaves_out(at, state) {
+                recent.next();
+                return Taken::UpTo(at);
+            }
+            if self.is_full(state.len()) {
+                return Taken::Nothing;
+            }
         }
         if let Some((_, Some(state))) = recent.next() {
             self.bytes += state.len();
@@ -77,6 +86,9 @@ impl Page<'_> {
     /// Takes a row of what is flushed. `false` when it has to wait for the next page.
     fn take_flushed(&mut self, at: i64, row: &rusqlite::Row<'_>) -> Result<bool, StoreError> {
         let state = row.get_ref(1)?.as_blob().map_err(|_| corrupt("row", "state", at))?;
+        if self.leaves_out(at, state) {
+            return Ok(true);
+        }
         if self.is_full(state.len()) {
             return Ok(false);
         }
