@@ -156,10 +156,11 @@ impl History<'_> {
         let received: Vec<_> = self.clients[from].db.recent().iter().cloned().collect();
         let taken = received.iter().filter(|entry| self.clients[to].db.take_delivered(entry)).count();
         note!(self, "client {from}: hands all that it received to client {to}, which takes {taken}");
-        let (from, to) = (self.clients[from].space, &mut self.clients[to]);
-        // Of another space it holds what its own does not have. And before 1.4 what was handed over became the checkpoint: no
-        // server can know what of its own such a client was not sent.
-        to.is_foreign |= taken > 0 && (from != to.space || to.db.takes_checkpoints_of_others());
+        let of = (self.clients[from].space, self.clients[from].user);
+        let to = &mut self.clients[to];
+        // Of another space, or of what another user may see, it holds what nobody will take back. And before 1.4 what was handed
+        // over became the checkpoint: no server can know what of its own such a client was not sent.
+        to.is_foreign |= taken > 0 && (of != (to.space, to.user) || to.db.takes_checkpoints_of_others());
     }
 
     /// An edit of a table that only these histories have, if it is its turn.
