@@ -277,3 +277,24 @@ impl Access<'_> {
         self.private || row.creator == Some(self.user)
     }
 }
+
+/// Which versions of an app's schema may sync a space. As JSON `{"exact":N}` or `{"minimum":N}`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SchemaRule {
+    /// This version alone.
+    Exact(u64),
+    /// This version and later ones.
+    Minimum(u64),
+}
+
+impl SchemaRule {
+    /// Whether a client of this version may sync.
+    #[must_use]
+    pub const fn admits(self, version: u64) -> bool {
+        match self {
+            Self::Exact(wanted) => version == wanted,
+            Self::Minimum(least) => version >= least,
+        }
+    }
+}

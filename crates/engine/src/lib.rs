@@ -21,7 +21,9 @@ mod stream;
 mod types;
 mod view;
 
-pub use access::{Access, MAX_POLICY_TABLES, Permission, Policy, Reach, Role, TablePolicy, Unlisted};
+pub use access::{
+    Access, MAX_POLICY_TABLES, Permission, Policy, Reach, Role, SchemaRule, TablePolicy, Unlisted,
+};
 pub use batch::{Batch, Context, Effects, LogRecord, Needs, Outcome, PairWrite, Receipt, RowWrite};
 pub use codec::CorruptRow;
 pub use merge::{Correction, Relayed, Verdict, Wanted};

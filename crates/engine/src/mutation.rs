@@ -100,6 +100,8 @@ mutations! {
     LateViews = "late-views",
     /// A view that access has ended and that is still the same is not remembered again.
     EndedViews = "ended-views",
+    /// A view is remembered although the rights that it was made of have changed meanwhile.
+    OutdatedViews = "outdated-views",
     /// A client that subscribes once more on a connection starts where its cursor says, whatever else is on its way to it.
     ResumedTwice = "resumed-twice",
     /// A subscription begins anew while its old stream owes verdicts.

@@ -228,6 +228,13 @@ impl View {
         self.may_read(row) && self.lists(row) && (row.deleted || self.matches(row))
     }
 
+    /// Whether it is what these rights show with its filter: of a view that was made a moment ago, whether they still hold.
+    #[must_use]
+    pub fn is_of(&self, policy: &Policy, role: Role, user: [u8; 16], private: bool) -> bool {
+        Self::new(policy, role, user, private, self.filter.clone()).with_schema(self.schema).id == self.id
+            || Mutation::OutdatedViews.is_active()
+    }
+
     /// Whether the row's values pass the filter.
     #[must_use]
     pub fn matches(&self, row: &Row) -> bool {

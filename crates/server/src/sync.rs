@@ -1,17 +1,16 @@
 //! Sync: sockets of both dialects, and the JSON dialect over HTTP.
 
 pub mod admission;
-mod answer;
 mod audited;
 pub mod changes;
+mod connection;
 mod farewell;
 pub mod handshake;
 mod json;
-mod line;
 mod logged;
 mod native;
 mod outbox;
-mod seat;
+mod space;
 
 use std::sync::Arc;
 

@@ -7,9 +7,9 @@ use lattice_engine::{Rule, Rules};
 use lattice_protocol::{RowId, RowKey, Spelling};
 
 use crate::client::{Schema, Table};
+use crate::driver::Limits;
 use crate::mixed::Mix;
 use crate::rng::Rng;
-use crate::server::Limits;
 
 /// Index of the first link table in the schema.
 pub const FIRST_LINK_TABLE: usize = 2;

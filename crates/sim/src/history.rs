@@ -12,11 +12,11 @@ use lattice_store::sqlite::spaces;
 
 use crate::client::NativeClient;
 use crate::config::{Config, Kind, Weights};
+use crate::driver::{ConnectionNo, Fault, Job, Server};
 use crate::mixed::App;
 use crate::oracle::Witness;
 use crate::people::User;
 use crate::rng::Rng;
-use crate::server::{ConnectionNo, Fault, Job, Server};
 use crate::shared::{self, Shared};
 use crate::world::World;
 
@@ -330,7 +330,10 @@ impl History<'_> {
         let writer = if Mutation::ReusedWriters.is_active() { it.writer } else { fresh };
         let last = it.db.connect();
         let at = (it.space, it.user);
-        let cursor = self.server.connect(self.world, no, at, writer, last.as_deref()).map_err(broken)?;
+        let cursor = self
+            .server
+            .connect(self.world, no, at, writer, last.as_deref(), &mut self.rng)
+            .map_err(broken)?;
         it.connection = cursor.is_some().then_some(no);
         it.has_connected |= cursor.is_some();
         note!(self, "client {client}: connects as {no} (writer {writer:?}) with {last:?} = {cursor:?}");

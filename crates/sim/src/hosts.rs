@@ -11,10 +11,10 @@ use lattice_store::sqlite::spaces;
 use serde_json::{Map, Value, json};
 
 use crate::config::FIRST_LINK_TABLE;
+use crate::driver::ConnectionNo;
 use crate::history::{History, Problem, broken, note};
 use crate::json_client::{Change, JsonClient, Replica, RowName};
 use crate::people::User;
-use crate::server::ConnectionNo;
 use crate::shared::TABLES;
 use crate::{oracle, wire};
 
@@ -116,9 +116,12 @@ impl History<'_> {
     fn connect_json(&mut self, host: usize) {
         let no = self.next_connection();
         let it = &mut self.shared().hosts[host];
-        let (user, frames) = (it.user, it.db.connect());
+        let (user, is_http, frames) = (it.user, it.db.is_http(), it.db.connect());
         it.connection = Some(no);
-        self.server.connect_json(no, user);
+        match is_http {
+            true => self.server.connect_http(no, user),
+            false => self.server.connect_json(no, user),
+        }
         note!(self, "json {host}: connects as {no}");
         self.put(host, no, frames);
     }

@@ -1,11 +1,13 @@
 //! Deterministic simulation: many model clients, a faulty network and disk, virtual time, one seed per run.
 //!
 //! A seed is a history: the same seed always plays the same steps. Everything that decides whether replicas converge is
-//! the real thing: the engine, its streams, ids and rings, the protocol's codec, and the SQLite statements.
+//! the real thing: the sessions of both dialects, the engine, the protocol's codec, and the SQLite statements. Only clients, network
+//! and clocks are models.
 
 mod audit;
 pub mod client;
 pub mod config;
+pub mod driver;
 mod edits;
 pub mod history;
 mod hosts;
@@ -15,7 +17,6 @@ mod oracle;
 pub mod people;
 pub mod rng;
 pub mod runner;
-pub mod server;
 mod settle;
 mod shared;
 pub mod wire;

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 
 use lattice_engine::{Effects, Permission, Policy, Role, Row, RowRef, Unlisted, Verdict};
 use lattice_protocol::native::AckId;
-use lattice_protocol::{Change, Code, Incoming, Operation, Outgoing};
+use lattice_protocol::{Change, Code, Incoming, Operation};
 use lattice_store::StoreError;
 use lattice_store::directory::AccessRecord;
 use lattice_store::sqlite::{Snapshot, directory, spaces};
 use rusqlite::Connection;
 
+use crate::driver::SeenEntry;
 use crate::people::User;
 
 /// Every row of a space.
@@ -80,24 +81,26 @@ impl Witness {
     }
 
     /// Something is about to be sent to a user.
-    pub(crate) fn sent<'a>(
+    pub(crate) fn sent(
         &self,
         (db, recent, space): At<'_>,
         user: User,
-        entries: impl IntoIterator<Item = &'a Outgoing>,
+        entries: &[SeenEntry],
     ) -> Result<Option<String>, StoreError> {
         let access = directory::access_in(db, space, user)?;
         for entry in entries {
             let Some(access) = &access else {
                 return Ok(Some(format!("{} was sent to somebody without access", entry.id)));
             };
-            let reference = RowRef { table: entry.table.clone(), key: entry.row.key.clone() };
-            let row = spaces::row(db, recent, space, &reference)?;
-            let readable = row.is_some_and(|row| may_read(access, user, &row));
-            let known = || {
-                entry.operation == Operation::Delete && self.met.contains(&(space, user, reference.clone()))
+            let row = spaces::row(db, recent, space, &entry.row)?;
+            let deletes = entry.operation == Operation::Delete;
+            let harmless = match &row {
+                Some(row) => may_read(access, user, row),
+                // There has never been such a row.
+                None => deletes,
             };
-            if !readable && !known() {
+            let known = || deletes && self.met.contains(&(space, user, entry.row.clone()));
+            if !harmless && !known() {
                 return Ok(Some(format!("{entry:?} was sent to somebody who may not see it")));
             }
         }

@@ -8,8 +8,8 @@ use lattice_protocol::RowKey;
 use lattice_store::sqlite::spaces;
 
 use crate::client::{LocalRow, NativeClient, Table, Unstored};
+use crate::driver::ConnectionNo;
 use crate::history::{History, Problem, broken, note};
-use crate::server::ConnectionNo;
 use crate::wire;
 use crate::{audit, oracle};
 

@@ -10,11 +10,11 @@ use lattice_store::spaces::Space;
 use lattice_store::sqlite::directory;
 
 use crate::config::Sharing;
+use crate::driver::{Fault, Job};
 use crate::history::{History, Problem, broken, note};
 use crate::hosts::JsonHost;
 use crate::people::{self, Act, User};
 use crate::rng::Rng;
-use crate::server::{Fault, Job};
 use crate::world::World;
 
 /// The people of a history.

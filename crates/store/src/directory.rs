@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use lattice_engine::{Access, Policy, Role, Seq, SpaceId};
-use serde::{Deserialize, Serialize};
+
+pub use lattice_engine::SchemaRule;
 
 use crate::accounts::{TokenHash, UserId};
 use crate::spaces::{AuditLine, Space};
@@ -50,27 +51,6 @@ impl SpaceKind {
     }
 }
 
-/// Which versions of an app's schema may sync a space. As JSON `{"exact":N}` or `{"minimum":N}`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SchemaRule {
-    /// This version alone.
-    Exact(u64),
-    /// This version and later ones.
-    Minimum(u64),
-}
-
-impl SchemaRule {
-    /// Whether a client of this version may sync.
-    #[must_use]
-    pub const fn admits(self, version: u64) -> bool {
-        match self {
-            Self::Exact(wanted) => version == wanted,
-            Self::Minimum(least) => version >= least,
-        }
-    }
-}
-
 /// A view that a user had of a space.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RememberedView {
@@ -81,6 +61,18 @@ pub struct RememberedView {
     /// Rows that were created after this seq were never shown in it: by then the rights of the user had changed. `None`
     /// while they are what they were.
     pub until: Option<Seq>,
+}
+
+/// What became of a view that was to be remembered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ViewMemory {
+    /// It is the newest of its user in the space.
+    Remembered,
+    /// Its definition is too long. Whoever comes with a cursor of it begins anew.
+    TooLarge,
+    /// It is not what the user's rights show any more, and was not remembered: rows that are created from now on would count as
+    /// shown in it.
+    Outdated,
 }
 
 /// Names a space as clients do.
@@ -482,14 +474,15 @@ pub trait Directory: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<RememberedView>, StoreError>>;
 
     /// Remembers a view as the newest of a user in a space, and forgets all but the newest [`MAX_REMEMBERED_VIEWS`]. A
-    /// definition longer than [`MAX_VIEW_BYTES`] is not remembered: `false`. Costs no write when it is the newest already.
+    /// definition longer than [`MAX_VIEW_BYTES`] is not remembered; neither is a view ([`lattice_engine::View::parse`]) that is not
+    /// what the user's rights show in the transaction that writes it. Costs no write when it is the newest already.
     fn remember_view<'a>(
         &'a self,
         space: &'a Space,
         user: UserId,
         id: u64,
         definition: String,
-    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+    ) -> BoxFuture<'a, Result<ViewMemory, StoreError>>;
 
     /// Refused changes, the last that arrived first. [`Denied::NotFound`], [`Denied::Forbidden`] when a space's are asked
     /// for.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use lattice_session::Overloaded;
 use lattice_store::time::Random;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -18,13 +19,6 @@ const MAX_PAGE_WAIT: Duration = Duration::from_secs(30);
 const MIN_RETRY_S: u32 = 2;
 /// Clients that are sent away come again after this at the latest, in seconds.
 const MAX_RETRY_S: u32 = 20;
-
-/// The server has too much to do; come again after so many seconds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Overloaded {
-    /// When to come again, in seconds from now.
-    pub retry_after_s: u32,
-}
 
 /// Turns at the database.
 pub struct Admission {

@@ -4,14 +4,14 @@
 
 use lattice_auth::audit::{AccessAudit, Event, Kind, Origin as From, REFUSAL_INTERVAL_S, USE_INTERVAL_S};
 use lattice_engine::SpaceId;
+use lattice_session::Refusal;
 use lattice_store::accounts::{SessionId, UserId};
 use lattice_store::directory::Selector;
 use lattice_store::spaces::Origin;
 use yawc::close::CloseCode;
 
 use super::SyncState;
-use super::line::End;
-use super::seat::Refusal;
+use super::connection::End;
 
 /// An event of whoever stands behind a connection, which outlives the request that it began as.
 fn event(kind: Kind, origin: &Origin) -> Event {

@@ -4,30 +4,31 @@
 //! nothing there. Refusals: those of the token, `space_not_found` (404), `schema_version` (409), `bad_frame` and others of the
 //! dialect (400), `body_too_large` (413), `rate_limited` (429), `quota_exceeded` (507).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use lattice_auth::AuthError;
+use lattice_auth::{AuthError, Identity};
 use lattice_protocol::limits::{MAX_CHANGES_PER_FRAME, MAX_CURSOR_BYTES, MAX_POLL_CHANGES};
-use lattice_protocol::plain::{
-    self, Format, IdSource, Page, decode_upload, encode_entry, encode_page, encode_upload_answer,
+use lattice_protocol::plain::{self, IdSource, decode_upload};
+use lattice_protocol::{Code, FrameError, Incoming};
+use lattice_session::{
+    Answer, HttpEffect, HttpPoll, HttpUpload, MAX_PAGE_ROWS, Refusal, Request as StoreRequest,
+    SubscribeRequest,
 };
-use lattice_protocol::{Code, FrameError, Spelling};
+use lattice_store::spaces::Origin;
 use lattice_store::time::random_id;
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
-use super::SyncState;
-use super::answer::refused_codes;
+use super::connection::ACCESS_CHECK_INTERVAL;
 use super::handshake::{origin_of, query_value, schema_version, space_name};
-use super::json;
-use super::line::ACCESS_CHECK_INTERVAL;
 use super::logged::Logged;
-use super::native::off_thread;
-use super::seat::{self, Ask, MAX_PAGE_ROWS, Refusal, Seat};
+use super::space::{self, NewUpload, SpaceLink, off_thread, refused_codes};
+use super::{SyncState, audited};
 use crate::http::bearer;
 use crate::http::openapi::problems;
 use crate::http::problem::Problem;
@@ -72,41 +73,151 @@ pub(crate) async fn upload_changes(
     request_log::note_space(upload.space);
 
     let origin = origin_of(&state, &identity, &parts.extensions, &parts.headers);
-    let ask = Ask { selector: seat::selector(upload.space), filter: None, schema_version, plain: true };
-    let turn = state.admission.handshake().await?;
-    let (mut seat, _) = Seat::open(&state, origin, ask, seat::Came::New).await?;
-    drop(turn);
-    let incoming = {
-        let mut random = || random_id(&*state.random);
-        let mut source = IdSource {
-            key: state.derivation_key,
-            user: identity.user.0,
-            client_id: upload.client_id.as_deref(),
-            space: seat.space.id.0,
-            random: &mut random,
-        };
-        upload.changes.read(upload.id.as_ref(), &mut source)
-    };
-    let awaited = json::Awaited::new(upload.id, &incoming);
-    let permit = state.upload_permit(bytes).await?;
-    let _ = state.rates.uploaded(identity.user, identity.session, incoming.len(), bytes);
-    seat.upload(&state, incoming, bytes, permit).await?;
-    let answer = std::future::poll_fn(|cx| seat.uploads.poll(cx)).await;
-    let outcomes = answer.map_err(Refusal::from)?;
-    Logged::of(&parts.extensions).changes_refused(refused_codes(&outcomes), None);
-    // The upload may have been taken by rights that the seat has not looked at yet, and nothing looks later: what its sender
-    // holds from now on must be known to have been shown.
-    seat.recheck(&state).await?;
-    let verdicts: Vec<_> = outcomes.iter().map(|outcome| outcome.verdict).collect();
-    let _ = seat.stream.outcomes(outcomes);
-    let mut current = Vec::new();
-    while seat.stream.pending() > 0 {
-        let delivery = seat.pull_corrections(&state).await?;
-        current.extend(delivery.corrections.iter().map(|entry| encode_entry(entry, Format::default())));
+    let subscribe = SubscribeRequest { filter: None, schema_version };
+    let session = HttpUpload::new(identity.user.0, subscribe, upload.id.clone());
+    let request = HttpRequest { state: &state, origin, space: upload.space, link: None };
+    let log = Logged::of(&parts.extensions);
+    request.upload(session, (upload, bytes), &identity, &log).await
+}
+
+/// A request that is being served.
+struct HttpRequest<'a> {
+    state: &'a SyncState,
+    origin: Arc<Origin>,
+    space: plain::Space,
+    /// Its space, once that is open.
+    link: Option<SpaceLink>,
+}
+
+impl HttpRequest<'_> {
+    async fn upload(
+        mut self,
+        mut session: HttpUpload,
+        (upload, bytes): (plain::Upload, usize),
+        identity: &Identity,
+        log: &Logged,
+    ) -> Result<Response, Problem> {
+        while let Some(effect) = session.next_effect() {
+            match effect {
+                HttpEffect::Store(request) => {
+                    let answer = match &request {
+                        StoreRequest::Enter { .. } => {
+                            let _permit = self.state.admission.handshake().await?;
+                            self.answer(request, session.schema_version()).await
+                        }
+                        _ => self.answer(request, None).await,
+                    };
+                    session.answer(answer);
+                }
+                HttpEffect::Upload => {
+                    let Some(link) = &mut self.link else {
+                        return Err(Problem::internal("a request over HTTP has no answer"));
+                    };
+                    let incoming = read_changes(self.state, identity, link, &upload);
+                    let permit = self.state.upload_permit(bytes).await?;
+                    let Identity { user, session: of, .. } = *identity;
+                    let _ = self.state.rates.uploaded(user, of, incoming.len(), bytes);
+                    let echoes = session.uploading(&incoming, bytes);
+                    let new = NewUpload { incoming, plain: true, echoes, bytes };
+                    link.upload(self.state, new, permit).await?;
+                    let result = std::future::poll_fn(|cx| link.uploads.poll(cx)).await;
+                    session.hint(link.hint(self.state).0);
+                    if let Ok(outcomes) = &result {
+                        log.changes_refused(refused_codes(outcomes), None);
+                    }
+                    session.uploaded(result);
+                }
+                HttpEffect::Wait => {}
+                HttpEffect::Answer(body) => return Ok(json_answer(body)),
+                HttpEffect::Refused(refusal) => return Err(refusal.into()),
+            }
+        }
+        Err(Problem::internal("a request over HTTP has no answer"))
     }
-    let results = awaited.changes.iter().zip(verdicts);
-    let results = results.map(|((id, detail), verdict)| json::result(id, detail, verdict));
-    Ok(json_answer(encode_upload_answer(awaited.id.as_ref(), None, results, &current)))
+
+    async fn poll(
+        mut self,
+        mut session: HttpPoll,
+        identity: &Identity,
+        until: Instant,
+    ) -> Result<Response, Problem> {
+        loop {
+            let Some(effect) = session.next_effect() else {
+                return Err(Problem::internal("a request over HTTP has no answer"));
+            };
+            match effect {
+                HttpEffect::Store(request) => {
+                    if let (Some(link), StoreRequest::Pull(_)) = (&mut self.link, &request) {
+                        // In this order: what changes after the look is signalled, also what changed before the page was read.
+                        link.hint(self.state);
+                    }
+                    let answer = match &request {
+                        StoreRequest::Enter { .. } => {
+                            let _permit = self.state.admission.page().await?;
+                            self.answer(request, session.schema_version()).await
+                        }
+                        _ => self.answer(request, None).await,
+                    };
+                    session.answer(answer);
+                }
+                HttpEffect::Wait => {
+                    let Some(link) = &mut self.link else {
+                        return Err(Problem::internal("a request over HTTP has no answer"));
+                    };
+                    if !self.state.stop.is_cancelled() && wait(self.state, link, until).await {
+                        self.state.auth.recheck(identity).await?;
+                        session.look_again();
+                    } else {
+                        session.give_up();
+                    }
+                    session.hint(link.hint(self.state).0);
+                }
+                HttpEffect::Upload => return Err(Problem::internal("a request over HTTP has no answer")),
+                HttpEffect::Answer(body) => return Ok(json_answer(body)),
+                HttpEffect::Refused(refusal) => return Err(refusal.into()),
+            }
+        }
+    }
+
+    /// Carries out a request of the session.
+    async fn answer(&mut self, request: StoreRequest, schema_version: Option<u64>) -> Answer {
+        let StoreRequest::Enter { receipt_of } = request else {
+            return match &self.link {
+                Some(link) => link.answer(self.state, request).await,
+                None => Answer::Refused(Refusal::Store),
+            };
+        };
+        let (selector, origin) = (space::selector(self.space), Arc::clone(&self.origin));
+        let refusal = match space::enter(self.state, origin, selector, receipt_of).await {
+            Ok(Some((link, entered))) => {
+                let refused = entered.access.refuses(schema_version);
+                self.link = Some(link);
+                let Some(refusal) = refused else { return Answer::Entered(Some(entered)) };
+                refusal
+            }
+            Ok(None) => Refusal::NotFound,
+            Err(refusal) => return Answer::Refused(refusal),
+        };
+        Answer::Refused(audited::refused(self.state, &self.origin, selector, refusal))
+    }
+}
+
+/// The changes of an upload, each with the id that it gave or one that is derived for it.
+fn read_changes(
+    state: &SyncState,
+    identity: &Identity,
+    link: &SpaceLink,
+    upload: &plain::Upload,
+) -> Vec<Incoming> {
+    let mut random = || random_id(&*state.random);
+    let mut source = IdSource {
+        key: state.derivation_key,
+        user: identity.user.0,
+        client_id: upload.client_id.as_deref(),
+        space: link.id().0,
+        random: &mut random,
+    };
+    upload.changes.read(upload.id.as_ref(), &mut source)
 }
 
 /// What a request declares.
@@ -260,44 +371,24 @@ pub(crate) async fn poll_changes(
     let asked = Asked::read(request.headers(), request.uri())?;
     request_log::note_space(asked.space);
     let origin = origin_of(&state, &identity, request.extensions(), request.headers());
-    let ask = Ask {
-        selector: seat::selector(asked.space),
-        filter: None,
-        schema_version: asked.schema_version,
-        plain: true,
-    };
-    let (mut seat, reset) = json::open(&state, origin, ask, json::came(asked.cursor.as_deref())).await?;
-    let until = Instant::now() + asked.wait;
-    loop {
-        // In this order: what changes after the look is signalled, also what changed while the seat was taken.
-        seat.signal.borrow_and_update();
-        seat.recheck(&state).await?;
-        let (delivery, more) = seat.pull(&state, asked.limit).await?;
-        let waits = delivery.entries.is_empty() && !more && reset.is_none();
-        if waits && !state.stop.is_cancelled() && wait(&state, &mut seat, until).await {
-            state.auth.recheck(&identity).await?;
-            continue;
-        }
-        let changes: Vec<_> =
-            delivery.entries.iter().map(|entry| encode_entry(entry, Format::default())).collect();
-        let cursor = seat.cursor().to_text(Spelling::default());
-        return Ok(json_answer(encode_page(&Page {
-            space: asked.space,
-            changes: &changes,
-            cursor: Some(&cursor),
-            more,
-            reset,
-        })));
+    let subscribe = SubscribeRequest { filter: None, schema_version: asked.schema_version };
+    let cursor = asked.cursor.as_deref();
+    let mut session = HttpPoll::new(identity.user.0, asked.space, subscribe, cursor, asked.limit);
+    if asked.wait.is_zero() {
+        session.give_up();
     }
+    let until = Instant::now() + asked.wait;
+    let request = HttpRequest { state: &state, origin, space: asked.space, link: None };
+    request.poll(session, &identity, until).await
 }
 
 /// Waits until something may have changed in the space, or it is time to look whether it has. False when it is time to answer.
-async fn wait(state: &SyncState, seat: &mut Seat, until: Instant) -> bool {
+async fn wait(state: &SyncState, link: &mut SpaceLink, until: Instant) -> bool {
     if until <= Instant::now() {
         return false;
     }
     tokio::select! {
-        changed = seat.signal.changed() => changed.is_ok(),
+        changed = link.signal.changed() => changed.is_ok(),
         () = state.stop.cancelled() => false,
         () = tokio::time::sleep_until(until) => false,
         // Signals may be lost, and not all that ends a session is signalled.

@@ -12,19 +12,18 @@ use lattice_auth::Identity;
 use lattice_engine::WriterId;
 use lattice_protocol::Code;
 use lattice_protocol::plain::{SUBPROTOCOL, Space};
+use lattice_session::{Opening, Overloaded, Refusal, ResumeFrom, SubscribeRequest, Switched};
 use lattice_store::spaces::Origin;
 use sha1::{Digest, Sha1};
 use tracing::Instrument;
 use utoipa::IntoParams;
 use yawc::{CompressionLevel, DeflatePool, Options, Role, WebSocket};
 
-use super::admission::Overloaded;
-use super::json::{Json, Switched};
-use super::line::{End, Line};
+use super::connection::{Connection, End};
+use super::json::Json;
 use super::logged::{Logged, SocketLog};
 use super::native::{self, Finished};
-use super::seat::{self, Ask, Came, Refusal, Seat};
-use super::{SyncState, audited, farewell};
+use super::{SyncState, audited, farewell, space};
 use crate::http::bearer;
 use crate::http::openapi::problems;
 use crate::http::problem::{Problem, sentence};
@@ -141,13 +140,13 @@ async fn admit(state: &SyncState, named: Option<String>, request: &Parts) -> Res
         None
     } else {
         request_log::note_space(name);
-        let ask = Ask { selector: seat::selector(name), filter: None, schema_version, plain: false };
-        let came = checkpoint.clone().map_or(Came::Lost, Came::Checkpoint);
-        let (seat, lost) = Seat::open(state, seat::new_writer(state, &origin), ask, came).await?;
-        Some((Box::new(seat), lost))
+        let subscribe = SubscribeRequest { filter: None, schema_version };
+        let resume = checkpoint.clone().map_or(ResumeFrom::Unknown, ResumeFrom::Checkpoint);
+        let opening = Opening::keeping(identity.user.0, subscribe, resume);
+        Some(Box::new(space::open(state, &origin, space::selector(name), opening).await?))
     };
     drop(turn);
-    audited::opened(state, &origin, native.as_ref().map(|(seat, _)| seat.space.id));
+    audited::opened(state, &origin, native.as_ref().map(|opened| opened.link.id()));
     // On the heap, as the parts are that it is made of: a future keeps room for whatever was moved through it.
     let state = state.clone();
     let opened = Opened { state, identity, version, origin, name, schema_version, checkpoint, native };
@@ -193,8 +192,8 @@ struct Opened {
     name: Space,
     schema_version: Option<u64>,
     checkpoint: Option<String>,
-    /// The seat of a client that did not ask for the JSON dialect, and its checkpoint if that could not be resolved.
-    native: Option<(Box<Seat>, Option<String>)>,
+    /// The space of a client that did not ask for the JSON dialect.
+    native: Option<Box<space::Opened>>,
 }
 
 impl Opened {
@@ -206,29 +205,31 @@ impl Opened {
         io: SocketIo,
         log: SocketLog,
     ) -> impl Future<Output = ()> {
-        let mut line = Box::new(Line::new(&self.state, websocket, io, self.identity, self.version, log));
+        let connection = Connection::new(&self.state, websocket, io, self.identity, self.version, log);
+        let mut connection = Box::new(connection);
         let (audit, origin) = (Arc::clone(self.state.auth.audit()), Arc::clone(&self.origin));
         async move {
-            let end = self.speak(&mut line).await;
+            let end = self.speak(&mut connection).await;
             audited::closed(&*audit, &origin, &end);
-            end.log(&line.log);
-            Box::pin(line.close(end)).await;
+            end.log(&connection.log);
+            Box::pin(connection.close(end)).await;
         }
     }
 
-    async fn speak(mut self: Box<Self>, line: &mut Line) -> End {
-        let mut switched = None;
-        if let Some((seat, lost)) = self.native.take() {
-            match Box::pin(native::serve(&self.state, line, seat, lost)).await {
+    async fn speak(mut self: Box<Self>, connection: &mut Connection) -> End {
+        let (mut first, mut switched) = (None, None);
+        if let Some(opened) = self.native.take() {
+            match Box::pin(native::serve(&self.state, connection, opened)).await {
                 Finished::End(end) => return end,
-                Finished::Json(first) => {
+                Finished::Json(frame) => {
                     let cursor = self.checkpoint.take().map(bytestring::ByteString::from);
-                    switched = Some(Switched { first, space: self.name, cursor });
+                    (first, switched) = (Some(frame), Some(Switched { space: self.name, cursor }));
                 }
             }
         }
-        let json = Json::new(&self.state, line, Arc::clone(&self.origin), self.schema_version);
-        Box::pin(json.serve(switched)).await
+        let origin = Arc::clone(&self.origin);
+        let json = Json::new(&self.state, connection, origin, self.schema_version, switched);
+        Box::pin(json.serve(first)).await
     }
 }
 
@@ -248,7 +249,7 @@ pub(super) fn origin_of(
         user_agent: user_agent(headers),
         opened_us: 0,
     };
-    seat::new_writer(state, &origin)
+    space::new_writer(state, &origin)
 }
 
 /// The space that a request names; the private one where it names none.
@@ -284,13 +285,15 @@ impl From<Refusal> for Problem {
                 let code = refusal.code().as_str();
                 Self::new(StatusCode::CONFLICT, code, sentence(&refusal.to_string()))
             }
-            Refusal::Moved => Self::unavailable(refusal.code().as_str(), sentence(&refusal.to_string())),
+            Refusal::AccessChanged => {
+                Self::unavailable(refusal.code().as_str(), sentence(&refusal.to_string()))
+            }
             Refusal::Overloaded(overloaded) => overloaded.into(),
             Refusal::OverQuota => {
                 let code = refusal.code().as_str();
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, code, sentence(&refusal.to_string()))
             }
-            Refusal::Store(error) => error.into(),
+            Refusal::Store => Self::internal("the store failed"),
         }
     }
 }

@@ -78,9 +78,11 @@ fn every_answer_is_the_same() {
     assert_eq!(upload(&cast.space).0, 404);
 }
 
-/// Head, without the date, and body of a refused handshake.
+/// Head, without the date and the id of the request, and body of a refused handshake.
 fn refusal(handshake: Handshake) -> (u16, Vec<String>, Value) {
-    let lines = handshake.head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("date:"));
+    let of_its_own = ["date:", "x-request-id:"];
+    let is_own = |line: &&str| of_its_own.iter().any(|name| line.to_ascii_lowercase().starts_with(name));
+    let lines = handshake.head.lines().filter(|line| !is_own(line));
     (handshake.status, lines.map(str::to_owned).collect(), handshake.problem())
 }
 

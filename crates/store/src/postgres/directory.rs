@@ -23,7 +23,7 @@ use crate::accounts::UserId;
 use crate::directory::{
     Accept, Asked, Directory, Invite, InviteId, MAX_VIEW_BYTES, Member, NewInvite, NewSpace, Page,
     RefusalCursor, RefusalsOf, RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange,
-    SpaceEntry,
+    SpaceEntry, ViewMemory,
 };
 use crate::rules::departure::Others;
 use crate::spaces::Space;
@@ -270,18 +270,16 @@ impl Directory for PostgresStore {
         user: UserId,
         id: u64,
         definition: String,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+    ) -> BoxFuture<'a, Result<ViewMemory, StoreError>> {
         Box::pin(async move {
             if definition.len() > MAX_VIEW_BYTES {
-                return Ok(false);
+                return Ok(ViewMemory::TooLarge);
             }
             let newest = attempt!(self, Mode::Single, |c| views::newest(c, space.id, user).await)?;
-            if newest != Some(id) {
-                attempt!(self, Mode::Write, |c| {
-                    views::remember(c, space.id, user, id, &definition).await
-                })?;
+            if newest == Some(id) {
+                return Ok(ViewMemory::Remembered);
             }
-            Ok(true)
+            attempt!(self, Mode::Write, |c| views::remember(c, space.id, user, id, &definition).await)
         })
     }
 

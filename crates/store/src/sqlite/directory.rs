@@ -21,7 +21,7 @@ use super::SqliteStore;
 use crate::accounts::UserId;
 use crate::directory::{
     Accept, Asked, Directory, Invite, InviteId, Member, NewInvite, NewSpace, Page, RefusalCursor, RefusalsOf,
-    RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange, SpaceEntry,
+    RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange, SpaceEntry, ViewMemory,
 };
 use crate::rules::departure::Others;
 use crate::spaces::Space;
@@ -257,24 +257,24 @@ impl Directory for SqliteStore {
         user: UserId,
         id: u64,
         definition: String,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+    ) -> BoxFuture<'a, Result<ViewMemory, StoreError>> {
         let no = space.no;
         Box::pin(async move {
             if definition.len() > crate::directory::MAX_VIEW_BYTES {
-                return Ok(false);
+                return Ok(ViewMemory::TooLarge);
             }
             let newest = self.read(move |connection| views::newest(connection, no, user)).await?;
-            if newest != Some(id) {
-                self.write(move |transaction| {
-                    // Nobody would come to erase what is kept for somebody who is gone.
-                    if users::exists(transaction, user)? {
-                        views::remember(transaction, no, user, id, &definition)?;
-                    }
-                    Ok(())
-                })
-                .await?;
+            if newest == Some(id) {
+                return Ok(ViewMemory::Remembered);
             }
-            Ok(true)
+            self.write(move |transaction| {
+                // Nobody would come to erase what is kept for somebody who is gone.
+                match users::exists(transaction, user)? {
+                    true => views::remember(transaction, no, user, id, &definition),
+                    false => Ok(ViewMemory::Remembered),
+                }
+            })
+            .await
         })
     }
 

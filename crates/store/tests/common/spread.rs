@@ -12,7 +12,7 @@ use lattice_store::accounts::{
 use lattice_store::anonymous::{Abandoned, AnonymousAccounts, Upgrade};
 use lattice_store::directory::{
     Accept, Asked, Directory, Invite, InviteId, Member, NewInvite, NewSpace, Page, RefusalCursor, RefusalsOf,
-    RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange, SpaceEntry,
+    RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange, SpaceEntry, ViewMemory,
 };
 use lattice_store::factors::{Added, Factors, SecondFactors, StoredPasskey, Totp};
 use lattice_store::hashes::PasswordHashes;
@@ -181,7 +181,7 @@ impl Directory for Spread {
         user: UserId,
         id: u64,
         definition: String,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+    ) -> BoxFuture<'a, Result<ViewMemory, StoreError>> {
         self.next().remember_view(space, user, id, definition)
     }
 }

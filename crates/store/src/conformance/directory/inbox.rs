@@ -9,6 +9,7 @@ use lattice_protocol::{Code, EntryId, Incoming, Refused, Spelling};
 
 use super::super::spaces::{Device, insert, uuid_row};
 use super::*;
+use crate::directory::ViewMemory;
 use crate::directory::{MAX_REMEMBERED_VIEWS, MAX_VIEW_BYTES, RefusalsOf, RefusedChange, RememberedView};
 
 pub(super) async fn run<S: Store>(store: &Arc<S>) {
@@ -24,7 +25,7 @@ async fn views_are_remembered<S: Store>(store: &S) {
     let ids = |views: Vec<RememberedView>| views.into_iter().map(|view| view.id).collect::<Vec<_>>();
     assert_eq!(views().await, []);
     for (id, definition) in [(1, "one"), (u64::MAX, "{\"é\":\"';\"}"), (3, "three")] {
-        assert!(ok!(store.remember_view(&space, ann, id, definition.to_owned())));
+        assert_eq!(ok!(store.remember_view(&space, ann, id, definition.to_owned())), ViewMemory::Remembered);
     }
     let expected = [(3, "three"), (u64::MAX, "{\"é\":\"';\"}"), (1, "one")];
     let goes_on = |(id, text): (u64, &str)| RememberedView { id, definition: text.to_owned(), until: None };
@@ -33,8 +34,12 @@ async fn views_are_remembered<S: Store>(store: &S) {
     ok!(store.remember_view(&space, ann, 1, "one".to_owned()));
     ok!(store.remember_view(&space, ann, 1, "one".to_owned()));
     assert_eq!(ids(views().await), [1, 3, u64::MAX], "it is the newest now");
-    assert!(!ok!(store.remember_view(&space, ann, 4, "x".repeat(MAX_VIEW_BYTES + 1))));
-    assert!(ok!(store.remember_view(&space, bob, 4, "x".repeat(MAX_VIEW_BYTES))));
+    assert_eq!(
+        ok!(store.remember_view(&space, ann, 4, "x".repeat(MAX_VIEW_BYTES + 1))),
+        ViewMemory::TooLarge
+    );
+    // Nothing that can be read as a view says anything of rights, so it is kept for whoever asks.
+    assert_eq!(ok!(store.remember_view(&space, bob, 4, "x".repeat(MAX_VIEW_BYTES))), ViewMemory::Remembered);
     let many = MAX_REMEMBERED_VIEWS as u64 + 100;
     for id in 100..=many {
         ok!(store.remember_view(&space, ann, id, id.to_string()));

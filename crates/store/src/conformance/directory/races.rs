@@ -237,7 +237,7 @@ async fn views_of_one_user_are_all_remembered<S: Store>(store: &Arc<S>) {
         calls
             .begin(store, |store| async move { ok!(store.remember_view(&space, owner, id, id.to_string())) });
     }
-    assert_eq!(calls.all().await, [true; 8]);
+    assert_eq!(calls.all().await, [crate::directory::ViewMemory::Remembered; 8]);
     let mut ids: Vec<u64> = ok!(store.views(&held, owner)).iter().map(|view| view.id).collect();
     ids.sort_unstable();
     assert_eq!(ids, (1..=8).collect::<Vec<_>>());

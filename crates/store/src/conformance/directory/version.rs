@@ -68,7 +68,10 @@ async fn it_stays_where_nothing_is_decided<S: Store>(store: &S) {
     ok!(store.set_password_hash(owner, "x".to_owned()));
     ok!(store.create_invite(by_link(owner, space, Role::Editor, hash()))).expect("an invite");
     let held = access(store, owner, space).await.expect("a space").space;
-    assert!(ok!(store.remember_view(&held, owner, 1, "x".to_owned())));
+    assert_eq!(
+        ok!(store.remember_view(&held, owner, 1, "x".to_owned())),
+        crate::directory::ViewMemory::Remembered
+    );
     ok!(store.access(user(store).await, Selector::Me)).expect("a space");
     ok!(store.delete_expired_sessions(1, 1));
     assert_eq!(store.version(), before);

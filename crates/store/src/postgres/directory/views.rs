@@ -1,10 +1,11 @@
 //! Remembered views: what the ids of views in cursors stood for. Whoever writes one holds the lock of its space.
 
-use lattice_engine::{Seq, SpaceId};
+use lattice_engine::{Seq, SpaceId, View};
 
 use crate::accounts::UserId;
-use crate::directory::{MAX_REMEMBERED_VIEWS, RememberedView};
+use crate::directory::{MAX_REMEMBERED_VIEWS, RememberedView, SpaceKind, ViewMemory};
 use crate::postgres::access;
+use crate::postgres::directory::seen;
 use crate::postgres::error::PgError;
 use crate::postgres::transaction::{Connection, execute, query, query_opt};
 use crate::postgres::values::{seq, uuid};
@@ -63,7 +64,7 @@ pub(super) async fn end_all(connection: &Connection, space: SpaceId, head: Seq) 
     Ok(())
 }
 
-/// Makes a view the newest and forgets the oldest ones beyond the limit. Nothing is kept for somebody, or of a space, that is
+/// Makes a view the newest and forgets the oldest ones beyond the limit, if it is still what the user's rights show. Nothing is kept for somebody, or of a space, that is
 /// gone: nobody would come to erase it.
 pub(super) async fn remember(
     connection: &Connection,
@@ -71,9 +72,17 @@ pub(super) async fn remember(
     user: UserId,
     id: u64,
     definition: &str,
-) -> Result<(), PgError> {
+) -> Result<ViewMemory, PgError> {
     if !access::user_stays(connection, user).await? || access::space(connection, space).await?.is_none() {
-        return Ok(());
+        return Ok(ViewMemory::Remembered);
+    }
+    // Under the lock of the space, which whatever changes rights takes too.
+    if let Some(view) = View::parse(definition) {
+        let Some(seen) = seen::seen(connection, user, space).await? else { return Ok(ViewMemory::Outdated) };
+        if !view.is_of(&*seen.policy()?, seen.standing.role, user.0, seen.standing.kind == SpaceKind::Private)
+        {
+            return Ok(ViewMemory::Outdated);
+        }
     }
     let (space, user) = (uuid(space.0), uuid(user.0));
     let sql = "INSERT INTO remembered_view (space_id, user_id, id, definition, turn)
@@ -86,5 +95,5 @@ pub(super) async fn remember(
                    SELECT id FROM remembered_view WHERE space_id = $1 AND user_id = $2
                    ORDER BY turn DESC OFFSET $3)";
     execute(connection, sql, &[&space, &user, &(MAX_REMEMBERED_VIEWS as i64)]).await?;
-    Ok(())
+    Ok(ViewMemory::Remembered)
 }

@@ -1,11 +1,13 @@
 //! Remembered views: what the ids of views in cursors stood for.
 
-use lattice_engine::Seq;
+use lattice_engine::{Seq, View};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::StoreError;
 use crate::accounts::UserId;
-use crate::directory::{MAX_REMEMBERED_VIEWS, RememberedView};
+use crate::directory::{AccessRecord, MAX_REMEMBERED_VIEWS, RememberedView, ViewMemory};
+
+use super::seen;
 
 /// The views of a user in a space, the newest first.
 pub fn list(connection: &Connection, space: u32, user: UserId) -> Result<Vec<RememberedView>, StoreError> {
@@ -56,14 +58,21 @@ pub(in super::super) fn fill_in_heads(
     Ok(())
 }
 
-/// Makes a view the newest and forgets the oldest ones beyond the limit.
+/// Makes a view the newest and forgets the oldest ones beyond the limit, if it is still what the user's rights show.
 pub fn remember(
     connection: &Connection,
     space: u32,
     user: UserId,
     id: u64,
     definition: &str,
-) -> Result<(), StoreError> {
+) -> Result<ViewMemory, StoreError> {
+    if let Some(view) = View::parse(definition) {
+        let access = seen::access_in(connection, space, user.0)?;
+        let holds = |access: &AccessRecord| view.is_of(&access.policy, access.role, user.0, access.private);
+        if !access.as_ref().is_some_and(holds) {
+            return Ok(ViewMemory::Outdated);
+        }
+    }
     let sql = "INSERT INTO remembered_view (space, user, id, definition, turn)
                VALUES (?1, ?2, ?3, ?4,
                        (SELECT 1 + ifnull(max(turn), 0) FROM remembered_view WHERE space = ?1 AND user = ?2))
@@ -74,5 +83,5 @@ pub fn remember(
                    SELECT id FROM remembered_view WHERE space = ?1 AND user = ?2
                    ORDER BY turn DESC LIMIT -1 OFFSET ?3)";
     connection.prepare_cached(sql)?.execute(params![space, user.0, MAX_REMEMBERED_VIEWS as i64])?;
-    Ok(())
+    Ok(ViewMemory::Remembered)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt};
 use lattice_auth::{AuthError, Identity};
+use lattice_session::{Close, Refusal};
 use lattice_store::StoreError;
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -17,7 +18,6 @@ use yawc::{Frame, OpCode, WebSocket, WebSocketError};
 use super::SyncState;
 use super::logged::SocketLog;
 use super::outbox::Outbox;
-use super::seat::Refusal;
 use crate::limits::uploads::MAX_PAUSE;
 use crate::net::io::SocketIo;
 
@@ -60,21 +60,20 @@ impl End {
         Self::Close(CloseCode::Policy, format!("{}: {error}", error.code()))
     }
 
-    /// The space cannot be used any more.
-    pub(super) fn no_access(refusal: &Refusal) -> Self {
-        match refusal {
-            Refusal::Store(error) => Self::internal(error),
-            Refusal::OverQuota => Self::OverQuota(format!("{}: {refusal}", refusal.code())),
-            refusal @ Refusal::Overloaded(_) => {
-                Self::Close(CloseCode::Again, format!("{}: {refusal}", refusal.code()))
-            }
-            refusal => Self::Close(CloseCode::Policy, format!("{}: {refusal}", refusal.code())),
-        }
-    }
-
-    /// The server failed.
+    /// The store failed.
     pub(super) fn internal(error: &StoreError) -> Self {
         Self::Failed(error.to_string())
+    }
+
+    /// A space cannot be used any more.
+    fn of(refusal: &Refusal) -> Self {
+        let code = match refusal {
+            Refusal::Store => return Self::Failed("the store failed".into()),
+            Refusal::OverQuota => return Self::OverQuota(format!("{}: {refusal}", refusal.code())),
+            Refusal::Overloaded(_) => CloseCode::Again,
+            Refusal::NotFound | Refusal::Schema { .. } | Refusal::AccessChanged => CloseCode::Policy,
+        };
+        Self::Close(code, format!("{}: {refusal}", refusal.code()))
     }
 
     /// The server is closing.
@@ -95,8 +94,17 @@ impl End {
     }
 }
 
+impl From<Close> for End {
+    fn from(close: Close) -> Self {
+        match close {
+            Close::Refused(refusal) => Self::of(&refusal),
+            Close::ServerCloses => Self::closing(),
+        }
+    }
+}
+
 /// What comes from a socket.
-pub(super) enum LineEvent {
+pub(super) enum ConnectionEvent {
     /// A frame.
     Frame(Frame),
     /// Everything that was to be sent has left.
@@ -106,7 +114,7 @@ pub(super) enum LineEvent {
 }
 
 /// A connection.
-pub(super) struct Line {
+pub(super) struct Connection {
     websocket: WebSocket<SocketIo>,
     io: SocketIo,
     pub(super) outbox: Outbox,
@@ -124,7 +132,7 @@ pub(super) struct Line {
     paused_until: Option<Instant>,
 }
 
-impl Line {
+impl Connection {
     pub(super) fn new(
         state: &SyncState,
         websocket: WebSocket<SocketIo>,
@@ -182,18 +190,18 @@ impl Line {
     }
 
     /// Sends and, where `reads` says so, reads at once. `reads` is false while the client has too much under way.
-    pub(super) fn poll(&mut self, reads: bool, cx: &mut Context<'_>) -> Poll<LineEvent> {
+    pub(super) fn poll(&mut self, reads: bool, cx: &mut Context<'_>) -> Poll<ConnectionEvent> {
         if !self.outbox.is_empty() {
             match self.outbox.poll_send(&mut self.websocket, cx) {
-                Poll::Ready(Ok(())) => return Poll::Ready(LineEvent::Drained),
-                Poll::Ready(Err(error)) => return Poll::Ready(LineEvent::Failed(error)),
+                Poll::Ready(Ok(())) => return Poll::Ready(ConnectionEvent::Drained),
+                Poll::Ready(Err(error)) => return Poll::Ready(ConnectionEvent::Failed(error)),
                 Poll::Pending => {}
             }
         }
         if !reads {
             return Poll::Pending;
         }
-        self.poll_read(cx).map(|result| result.map_or_else(LineEvent::Failed, LineEvent::Frame))
+        self.poll_read(cx).map(|result| result.map_or_else(ConnectionEvent::Failed, ConnectionEvent::Frame))
     }
 
     /// Reads a frame, while what it asks for can be answered.
@@ -235,7 +243,7 @@ impl Line {
         }
     }
 
-    /// When [`Line::tick`] is to be called next.
+    /// When [`Connection::tick`] is to be called next.
     pub(super) fn next_timer(&self) -> Instant {
         let next = self.next_ping.min(self.next_check);
         let next = self.paused_until.map_or(next, |until| until.min(next));

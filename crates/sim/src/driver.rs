@@ -1,43 +1,39 @@
-//! The driver around the real engine and the real statements: connections, waiting uploads, group commits, rings, crashes.
+//! Drives the server's own sessions with the real engine and the real statements: connections, requests that wait, uploads,
+//! group commits, rings, crashes.
 //!
-//! It is what the server's hub is, without tasks and sockets. Two rules of it are part of what makes clients converge:
-//! uploads of one connection are merged one after the other in the order of their frames, and an upload that could not be
-//! stored is never overtaken by a later one of its connection: it is tried again first, or the connection is closed.
+//! It is what the server's tasks and hub are, without tasks and sockets: whatever a session asks for may be answered at once
+//! or at any time later. Two rules of it are part of what makes clients converge: uploads of one connection are merged one
+//! after the other in the order of their frames, and an upload that could not be stored is never overtaken by a later one of
+//! its connection: it is tried again first, or the connection is closed.
 
-mod access;
-mod deliver;
-mod json;
+mod http;
+mod peer;
+mod seen;
+mod store;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use lattice_engine::{Cursor, Effects, Outcome, PullData, PullRequest, Ring, Role, Seq, Stream, WriterId};
-use lattice_protocol::native::{AckId, ClientFrame, decode, encode_ack, encode_floor_reset};
-use lattice_protocol::plain::{Filter, UploadId};
-use lattice_protocol::{EntryId, Incoming, Outgoing, limits};
+use lattice_engine::{Effects, Outcome, Ring, Seq, WriterId};
+use lattice_protocol::{EntryId, Incoming, Outgoing};
+use lattice_session::{DeliveryLimits, Slot, UploadFailure};
 use lattice_store::StoreError;
 use lattice_store::spaces::{Origin, Space, Upload};
 use lattice_store::sqlite::{Group, RecentLimits, Snapshot};
 
 use crate::oracle::Witness;
-use crate::people::{Act, User};
+use crate::people::{self, Act};
 use crate::rng::Rng;
 use crate::world::World;
 
-use access::Asks;
+pub use peer::Peer;
+pub use seen::SeenEntry;
 
 /// How far in the future a timestamp may be, in microseconds: the server's default.
 pub const MAX_SKEW_US: i64 = 5 * 60 * 1_000_000;
 
 /// Names a connection; never used twice in a history.
 pub type ConnectionNo = usize;
-
-/// Names a seat of a connection; never used twice.
-pub(crate) type SeatNo = usize;
-
-/// The one seat of a native connection.
-const NATIVE: SeatNo = 0;
 
 /// What a pull may carry.
 #[derive(Clone, Debug)]
@@ -50,8 +46,19 @@ pub struct Limits {
     pub frame_entries: usize,
     /// Most commits of a ring.
     pub ring_commits: usize,
-    /// Most items that are settled at once.
+    /// Most items that are flushed to the tables at once.
     pub generation_items: usize,
+}
+
+impl Limits {
+    fn draw(&self, rng: &mut Rng) -> DeliveryLimits {
+        DeliveryLimits {
+            page_rows: self.page_rows,
+            page_bytes: self.page_bytes,
+            frame_entries: rng.between(1, self.frame_entries),
+            frame_bytes: usize::MAX,
+        }
+    }
 }
 
 /// What goes wrong around a commit.
@@ -103,76 +110,24 @@ struct Live {
     version: u64,
 }
 
-/// One side of a connection, and what is under way to and from it.
-pub struct Peer {
-    user: User,
-    /// What it has subscribed to: one space where it is native.
-    seats: BTreeMap<SeatNo, Seat>,
-    /// It speaks the JSON dialect.
-    json: Option<json::Session>,
-    /// An upload was refused as a whole: later ones that were under way may overtake it.
-    overtakes: bool,
-    /// Frames of the client that the network has.
-    pub up: VecDeque<Bytes>,
-    /// Uploads that the server has.
-    waiting: VecDeque<Waiting>,
-    /// Frames for the client that the network has.
-    pub down: VecDeque<Bytes>,
-}
-
-impl Peer {
-    /// Whether uploads of a seat wait to be merged.
-    fn waits(&self, seat: SeatNo) -> bool {
-        self.waiting.iter().any(|waiting| waiting.seat == seat)
-    }
-}
-
-/// One space on a connection.
-struct Seat {
-    space: usize,
-    stream: Stream,
-    origin: Arc<Origin>,
-    role: Role,
-    filter: Option<Arc<Filter>>,
-    /// Its view is remembered, and a page of it has left.
-    is_remembered: bool,
-    has_sent: bool,
-    /// [`Live::version`] when its view was made.
-    version: u64,
-    /// A pull that was read and is not delivered yet.
-    reading: Option<(PullRequest, PullData)>,
-    owed: Vec<Owed>,
-    json: json::SeatState,
-}
-
 /// An upload that is to be merged.
 struct Waiting {
-    seat: SeatNo,
+    slot: Slot,
+    space: usize,
+    origin: Arc<Origin>,
     incoming: Vec<Incoming>,
     bytes: usize,
+    /// It came in the JSON dialect.
+    plain: bool,
     /// Whether it is answered with current values: said when it was handed over, whatever is shown since.
     echoes: bool,
-    /// What a JSON client calls it.
-    id: Option<UploadId>,
 }
 
 /// What became of an upload in its transaction.
 struct Merged {
     no: ConnectionNo,
-    space: usize,
-    writer: WriterId,
     waiting: Waiting,
     result: Result<Effects, StoreError>,
-}
-
-/// An ack that is due.
-struct Owed {
-    ack: AckId,
-    /// Pulls that may still end without it.
-    pulls: usize,
-    /// A correction comes before it. A change that turns out to need one when it is sent again joins the end of the
-    /// queue, once.
-    corrected: bool,
 }
 
 /// The server of a history.
@@ -181,7 +136,6 @@ pub struct Server {
     limits: Limits,
     spaces: Vec<Live>,
     peers: BTreeMap<ConnectionNo, Peer>,
-    next_seat: SeatNo,
     /// Holds what is sent and merged against what is permitted, where people share.
     pub witness: Option<Witness>,
     /// What became of each change, if anybody wants to read it.
@@ -207,7 +161,6 @@ impl Server {
             spaces: spaces.into_iter().map(live).collect(),
             limits,
             peers: BTreeMap::new(),
-            next_seat: NATIVE + 1,
             witness: None,
             verdicts: None,
             violations: Vec::new(),
@@ -216,7 +169,7 @@ impl Server {
         })
     }
 
-    /// What is committed and not settled yet.
+    /// What is committed and not flushed to the tables yet.
     #[must_use]
     pub fn view(&self) -> Snapshot {
         self.group.snapshot()
@@ -250,45 +203,6 @@ impl Server {
         self.peers.get_mut(&no)
     }
 
-    /// Takes a native connection of a user. Its writer id must be new. `None`, and the connection is refused, when the user
-    /// does not see the space.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub fn connect(
-        &mut self,
-        world: &World,
-        no: ConnectionNo,
-        (space, user): (usize, User),
-        writer: WriterId,
-        last_event_id: Option<&str>,
-    ) -> Result<Option<Cursor>, StoreError> {
-        let asks = Asks { space, user, filter: None };
-        let checkpoint = self.checkpoint(world, space, last_event_id.and_then(EntryId::parse))?;
-        let nonce = u64::from_le_bytes(std::array::from_fn(|at| writer.0[at]));
-        let Some((mut seat, lost)) = self.seat(world, &asks, writer, checkpoint, nonce)? else {
-            return Ok(None);
-        };
-        let lost = lost || (last_event_id.is_some() && checkpoint == lattice_engine::Checkpoint::Lost);
-        let mut down = VecDeque::new();
-        if let (Some(id), true) = (last_event_id, lost) {
-            down.push_back(encode_floor_reset(Some(id), "the checkpoint is unknown"));
-        }
-        deliver::announce(&mut seat, &self.spaces[space].space.minter, &mut down);
-        let cursor = seat.stream.cursor();
-        let peer = Peer {
-            user,
-            seats: BTreeMap::from([(NATIVE, seat)]),
-            json: None,
-            overtakes: false,
-            up: VecDeque::new(),
-            waiting: VecDeque::new(),
-            down,
-        };
-        self.peers.insert(no, peer);
-        Ok(Some(cursor))
-    }
-
     /// Forgets a connection and everything that is under way.
     pub fn disconnect(&mut self, no: ConnectionNo) {
         self.peers.remove(&no);
@@ -306,26 +220,6 @@ impl Server {
             live.head = 0;
         }
         Ok(())
-    }
-
-    /// The network hands over the oldest frame of a client. False when there is none, or when the server does not read
-    /// now.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub fn accept(&mut self, world: &World, no: ConnectionNo, rng: &mut Rng) -> Result<bool, StoreError> {
-        let Some(peer) = self.peers.get_mut(&no) else { return Ok(false) };
-        if peer.json.is_some() {
-            return self.accept_json(world, no, rng);
-        }
-        let Some(frame) = peer.up.pop_front() else { return Ok(false) };
-        // A client's acks are not needed.
-        if let Ok(ClientFrame::Changes(incoming)) = decode(&frame, limits::MAX_CHANGES_PER_FRAME) {
-            let echoes = peer.seats.get(&NATIVE).is_some_and(|seat| seat.stream.echoes());
-            let bytes = frame.len();
-            peer.waiting.push_back(Waiting { seat: NATIVE, incoming, bytes, echoes, id: None });
-        }
-        Ok(true)
     }
 
     /// Connections that the network has frames of.
@@ -393,11 +287,11 @@ impl Server {
             self.crash(world)?;
             return Ok(Report::default());
         }
-        let settled = self.group.flush(db);
-        if settled.is_err() {
+        let flushed = self.group.flush(db);
+        if flushed.is_err() {
             db.prepare_cached("ROLLBACK")?.execute([])?;
             self.group.ended(false);
-            settled?;
+            flushed?;
         }
         db.prepare_cached("COMMIT")?.execute([])?;
         self.group.ended(true);
@@ -420,12 +314,11 @@ impl Server {
     fn merge(&mut self, world: &World, no: ConnectionNo, now_us: i64) -> Result<Option<Merged>, StoreError> {
         let Some(peer) = self.peers.get_mut(&no) else { return Ok(None) };
         let Some(waiting) = peer.waiting.pop_front() else { return Ok(None) };
-        let Some(seat) = peer.seats.get(&waiting.seat) else { return Ok(None) };
         let mut upload = Upload {
-            space: Arc::clone(&self.spaces[seat.space].space),
-            origin: Arc::clone(&seat.origin),
+            space: Arc::clone(&self.spaces[waiting.space].space),
+            origin: Arc::clone(&waiting.origin),
             incoming: waiting.incoming.clone(),
-            plain: peer.json.is_some(),
+            plain: waiting.plain,
             echoes: waiting.echoes,
             bytes: waiting.bytes,
         };
@@ -435,31 +328,43 @@ impl Server {
             let at = (world.connection(), &staged, upload.space.no);
             self.violations.extend(witness.merged(at, user, &waiting.incoming, effects)?);
         }
-        Ok(Some(Merged { no, space: seat.space, writer: seat.origin.writer, waiting, result }))
+        Ok(Some(Merged { no, waiting, result }))
+    }
+
+    /// Changes what people may do in a space, in the transaction that is under way. `None` when nothing changed.
+    fn change_access(&mut self, world: &World, space: usize, act: &Act) -> Result<Option<usize>, StoreError> {
+        let (db, live) = (world.connection(), &self.spaces[space]);
+        if let Some(witness) = &mut self.witness {
+            witness.closes((db, &self.group.staged_snapshot(), live.space.no))?;
+        }
+        let changed = people::perform(db, &live.space, act)?;
+        // It ends the views that were shown so far, at the head of this very moment.
+        self.group.access_written(db)?;
+        Ok(changed.then_some(space))
     }
 
     /// Only now, that the commit is durable, may anything of it leave.
     fn tell(&mut self, world: &World, results: Vec<Merged>, rng: &mut Rng) -> Result<Report, StoreError> {
         let mut report = Report::default();
-        for Merged { no, space, writer, waiting, result } in results {
+        for Merged { no, waiting, result } in results {
             let has_failed = report.failed.iter_mut().find(|failed| failed.connection == no);
             match result {
                 Ok(effects) => {
                     report.stored += 1;
-                    let outcomes = self.publish(space, writer, effects);
-                    self.look_before_answer(world, no, waiting.seat, rng)?;
+                    let outcomes = self.publish(waiting.space, waiting.origin.writer, effects);
                     // Nothing that overtook a failed upload is acknowledged: the client sends all of it again.
                     match has_failed {
                         Some(failed) => failed.alone = false,
-                        None => self.answer(no, waiting, outcomes),
+                        None => self.uploaded(world, no, waiting.slot, Ok(outcomes), rng)?,
                     }
                 }
                 Err(StoreError::Database(_)) => match has_failed {
                     Some(failed) => failed.alone = false,
                     None => report.failed.push(Failed { connection: no, waiting, alone: true }),
                 },
-                // Neither acknowledged nor corrected: who has no access is told nothing.
-                Err(StoreError::NoAccess) => self.end(no, waiting.seat),
+                Err(StoreError::NoAccess) => {
+                    self.uploaded(world, no, waiting.slot, Err(UploadFailure::NoAccess), rng)?;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -475,59 +380,9 @@ impl Server {
         }
         effects.outcomes
     }
-
-    fn answer(&mut self, no: ConnectionNo, waiting: Waiting, outcomes: Vec<Outcome>) {
-        let Some(peer) = self.peers.get_mut(&no) else { return };
-        let Some(seat) = peer.seats.get_mut(&waiting.seat) else { return };
-        if let Some(verdicts) = &mut self.verdicts {
-            verdicts.extend(outcomes.iter().map(|outcome| format!("connection {no}: {outcome:?}")));
-        }
-        let due: Vec<(AckId, bool)> = outcomes
-            .iter()
-            .filter_map(|outcome| Some((outcome.ack.clone()?, outcome.correction.is_some())))
-            .collect();
-        let results = json::results(&outcomes);
-        let acks = seat.stream.outcomes(outcomes);
-        seat.owed.retain(|owed| !acks.contains(&owed.ack));
-        // Each pull answers at least the oldest verdict, so the last of n is answered by the n-th pull. One that is being
-        // read now was asked for before this verdict, so the n-th pull from now may be one short.
-        let most_pulls = seat.stream.pending();
-        // An upload may hold a change twice: one of them acknowledged, the other one a duplicate that waits.
-        let mut at_once = acks.clone();
-        for (ack, corrected) in due {
-            if let Some(at) = at_once.iter().position(|acked| *acked == ack) {
-                at_once.swap_remove(at);
-                continue;
-            }
-            match seat.owed.iter_mut().find(|owed| owed.ack == ack) {
-                Some(owed) if owed.corrected || !corrected => {}
-                Some(owed) => (owed.pulls, owed.corrected) = (most_pulls, true),
-                None => seat.owed.push(Owed { ack, pulls: most_pulls, corrected }),
-            }
-        }
-        if seat.stream.pending() > seat.owed.len() {
-            self.violations.push(format!("connection {no} has more than one pending verdict of an entry"));
-        }
-        if peer.json.is_some() {
-            let minter = &self.spaces[seat.space].space.minter;
-            seat.json.uploaded(waiting.id, results, seat.stream.queued());
-            json::answer_uploads(seat, minter, &mut peer.down);
-            self.end_answered(no, waiting.seat);
-        } else if !acks.is_empty() {
-            peer.down.push_back(encode_ack(acks.into_iter()));
-        }
-    }
 }
 
 fn open_group(world: &World, limits: &Limits) -> Result<Group, StoreError> {
     let recent = RecentLimits { max_generation_items: limits.generation_items, ..RecentLimits::default() };
     Group::open(world.connection(), MAX_SKEW_US, recent)
-}
-
-impl Peer {
-    /// Frames that the network has not handed over when the client goes: a random part of them still arrives.
-    pub fn cut(&mut self, rng: &mut Rng) {
-        self.down.clear();
-        self.up.truncate(rng.between(0, self.up.len()));
-    }
 }
