@@ -27,7 +27,7 @@ pub use access::{
 pub use batch::{Batch, Context, Effects, LogRecord, Needs, Outcome, PairWrite, Receipt, RowWrite};
 pub use codec::CorruptRow;
 pub use merge::{Correction, Relayed, Verdict, Wanted};
-pub use mint::{MintKey, Minter};
+pub use mint::{FIRST_EPOCH, MintKey, Minter};
 pub use resume::{Checkpoint, Resume};
 pub use ring::{Commit, Ring};
 pub use rows::{FieldState, Row, RowRef, Stamp};

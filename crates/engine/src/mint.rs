@@ -7,11 +7,12 @@
 
 use core::hash::Hasher;
 
-use lattice_protocol::EntryId;
+use lattice_protocol::{EntryId, Spelling};
 use siphasher::sip::SipHasher24;
 use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher24x128};
 
-use crate::types::{Cursor, MAX_SEQ, PairKey, SpaceId};
+use crate::mutation::Mutation;
+use crate::types::{Cursor, MAX_SEQ, PairKey, Seq, SpaceId};
 
 const SEQ_BITS: u32 = 36;
 const CONTENT_BITS: u32 = 28;
@@ -20,6 +21,9 @@ const TAG_BITS: u32 = 22;
 /// The secret of a database under which ids are minted. It moves with the data.
 #[derive(Clone, Copy)]
 pub struct MintKey(pub [u8; 16]);
+
+/// The epoch of a database that was never put back to an older state.
+pub const FIRST_EPOCH: u32 = 1;
 
 /// Mints and verifies ids for one view of one space.
 #[derive(Clone)]
@@ -50,7 +54,7 @@ impl Origin {
 }
 
 impl Minter {
-    /// `epoch` changes when an older copy of the database is restored; `view` names what a filter or permission lets
+    /// `epoch` is [`FIRST_EPOCH`], and another one each time that an older copy of the database is restored; `view` names what a filter or permission lets
     /// through, 0 for everything.
     #[must_use]
     pub fn new(key: MintKey, space: SpaceId, epoch: u32, view: u64) -> Self {
@@ -84,6 +88,23 @@ impl Minter {
     #[must_use]
     pub fn of_fresh(&self, view: u64) -> Self {
         Self::labelled(self.origin, b"fresh...", b"freshtag", view)
+    }
+
+    /// Whether the database was put back to an older state.
+    #[must_use]
+    pub fn is_restored(&self) -> bool {
+        self.origin.epoch != FIRST_EPOCH
+    }
+
+    /// The id under which others are sent a change that was accepted as `seq`: its own. Once the database has been restored,
+    /// one that is minted for it: a client that was sent the change in the lost time would skip it under its own id.
+    #[must_use]
+    pub fn delivered(&self, id: EntryId, spelling: Spelling, seq: Seq) -> (EntryId, Spelling) {
+        if self.is_restored() && !Mutation::LostIds.is_active() {
+            (self.mint(Cursor::complete(seq), [id.0.as_slice()], 0), Spelling::default())
+        } else {
+            (id, spelling)
+        }
     }
 
     /// An id that claims `cursor`. `content` names the state that is sent, `nonce` makes repeated repairs distinct.

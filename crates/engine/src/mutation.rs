@@ -122,6 +122,12 @@ mutations! {
     NoTombstones = "no-tombstones",
     /// A replica that is new goes on as if it had held nothing until then.
     LateEmptiness = "late-emptiness",
+    /// In a restored database the id of an accepted change counts as a checkpoint.
+    LostCheckpoints = "lost-checkpoints",
+    /// In a restored database changes are delivered under their own ids.
+    LostIds = "lost-ids",
+    /// In a restored database clients are not answered with current values.
+    NoRestoredEcho = "no-restored-echo",
 }
 
 #[cfg(feature = "mutations")]

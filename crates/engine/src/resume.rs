@@ -89,8 +89,12 @@ impl Resume<'_> {
         None
     }
 
-    /// The id of an accepted change: only who was shown everything was sent it.
+    /// The id of an accepted change: only who was shown everything was sent it. Not in a restored database, which sends none
+    /// ([`Minter::delivered`]): the client may have it from the lost time, and it may have been accepted again since.
     fn accepted(&self, seq: Seq) -> Option<Start> {
+        if self.minter.is_restored() && !Mutation::LostCheckpoints.is_active() {
+            return None;
+        }
         let everything = Arc::new(View::everything());
         let seen =
             !self.view.is_restricted() || self.remembered.iter().any(|shown| !shown.view.is_restricted());
@@ -148,7 +152,8 @@ impl Resume<'_> {
 
     fn fresh(&self, cursor: Cursor, prior: Option<Prior>) -> Start {
         let view = Arc::clone(&self.view);
-        Start { view, cursor, empty_at: None, prior, head: self.head, nonce: self.nonce }
+        let restored = self.minter.is_restored() && !Mutation::NoRestoredEcho.is_active();
+        Start { view, cursor, empty_at: None, prior, head: self.head, nonce: self.nonce, restored }
     }
 
     /// Of a replica that held nothing at `empty_at`. What was deleted until then it need not be told.

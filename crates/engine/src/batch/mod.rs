@@ -233,9 +233,10 @@ impl<'a> Batch<'a> {
         let merged = self.merge(&reference, &change, access, now);
         self.log(&change, merged.verdict, time_us, arrival, clamped);
         if let (Some(visible), Some(row)) = (merged.visible, self.row(&reference)) {
+            let (id, id_spelling) = self.context.minter.delivered(change.id, change.id_spelling, seq);
             let entry = Outgoing {
-                id: change.id,
-                id_spelling: change.id_spelling,
+                id,
+                id_spelling,
                 table: row.table.clone(),
                 operation: visible.operation,
                 row: row.id.clone(),

@@ -129,6 +129,9 @@ pub struct Start {
     pub head: Seq,
     /// Drawn at random for each start, so that the ids of two transitions are never the same.
     pub nonce: u64,
+    /// The database was put back to an older state. What the replica was sent in the lost time may lie over changes of its own that
+    /// it has not uploaded yet, and nothing here tells of it.
+    pub restored: bool,
 }
 
 /// The stream of one space to one connection.
@@ -137,8 +140,8 @@ pub struct Stream {
     view: Arc<View>,
     /// While it passes from other views to this one.
     prior: Option<Box<Prior>>,
-    /// Its client is answered with current values always: it has or had a restricted view, or its uploads may come in another
-    /// order than it made them.
+    /// Its client is answered with current values always: it has or had a restricted view, its uploads may come in another order
+    /// than it made them, or it may have been sent what a restored database has no trace of.
     echoes: bool,
     /// A way to another view has begun and is not announced.
     announces: bool,
@@ -173,13 +176,13 @@ impl Stream {
     /// A stream that starts with this view. `writer` is the connection's own id.
     #[must_use]
     pub fn start(writer: WriterId, start: Start) -> Self {
-        let Start { view, cursor, empty_at, prior, head, nonce } = start;
+        let Start { view, cursor, empty_at, prior, head, nonce, restored } = start;
         let base = if Mutation::PositionOnly.is_active() { cursor.position } else { cursor.base };
         let cursor = Cursor { base, ..cursor };
         let live = Mutation::StartsLive.is_active() && cursor.base == cursor.position;
         Self {
             writer,
-            echoes: view.is_restricted() || prior.is_some(),
+            echoes: view.is_restricted() || prior.is_some() || restored,
             announces: prior.is_some(),
             view,
             prior: prior.map(Box::new),
