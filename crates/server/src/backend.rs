@@ -161,6 +161,15 @@ impl Backend {
         }
     }
 
+    /// Waits until the database is not the one any more that was opened: it went back to an older state under this process, which must
+    /// give nothing out any more.
+    pub async fn moved(&self) {
+        match &self.kind {
+            Kind::Sqlite(_) => std::future::pending().await,
+            Kind::Postgres(store) => store.moved().await,
+        }
+    }
+
     /// Waits until everything that was submitted is durable, and closes the database. One that does not answer is not waited
     /// for: whoever sent what still waits was told nothing of it.
     pub async fn close(&self) {

@@ -55,13 +55,14 @@ async fn run(command: Option<&Command>, config: &Config) -> Result<(), String> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
     let server = Server::start(config).await.map_err(|error| error.to_string())?;
     greet(config, &server);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        why = server.failed() => Err(why),
+    };
     tracing::info!("closing; a second signal ends at once");
     tokio::select! {
-        () = server.shut_down() => Ok(()),
+        () = server.shut_down() => ended,
         _ = terminate.recv() => Err("ended before clients were told".into()),
         _ = interrupt.recv() => Err("ended before clients were told".into()),
     }

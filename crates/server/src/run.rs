@@ -288,6 +288,13 @@ impl Server {
         self.redirect_address
     }
 
+    /// Waits until it cannot go on, and says why in one sentence.
+    pub async fn failed(&self) -> String {
+        self.backend.moved().await;
+        "the database went back to an older state, as when a standby takes over; start again to go on with it"
+            .to_owned()
+    }
+
     /// Says that it is not ready, and after the time that load balancers are given takes no further uploads, finishes and
     /// acknowledges what is under way, closes sockets with 1001, and closes the database. Ends within 10 s after that time.
     pub async fn shut_down(self) {

@@ -335,7 +335,7 @@ impl HttpPoll {
                 Ok(Progress::Continues(opening)) => self.phase = Phase::Opening(opening),
                 Ok(Progress::Opened(session, lost)) => {
                     self.reset = match lost {
-                        Some(_) => Some(ResetReason::UnknownCursor),
+                        Some(lost) => Some(lost.reset_reason()),
                         None => self.starts_over.then_some(ResetReason::NoCursor),
                     };
                     self.phase = Phase::Open(session);

@@ -11,6 +11,7 @@ use lattice_protocol::{Code, FrameError, Incoming};
 
 use crate::answer::{ack_frame, native_frames, rejected_frames};
 use crate::limits::DeliveryLimits;
+use crate::open::LostCheckpoint;
 use crate::refusal::{Close, Refusal, UploadFailure};
 use crate::request::{Answer, Hint, Request};
 use crate::space::{Advance, SpaceSession};
@@ -65,7 +66,7 @@ pub struct NativeSession {
 impl NativeSession {
     /// A session of a space that has been opened. `lost_checkpoint` is one that could not be resolved.
     #[must_use]
-    pub fn new(space: Box<SpaceSession>, lost_checkpoint: Option<&str>, can_write: bool) -> Self {
+    pub fn new(space: Box<SpaceSession>, lost_checkpoint: Option<&LostCheckpoint>, can_write: bool) -> Self {
         let mut session = Self {
             space,
             limits: DeliveryLimits::default(),
@@ -77,8 +78,11 @@ impl NativeSession {
             closing: false,
             ending: None,
         };
-        if let Some(id) = lost_checkpoint {
-            session.send(encode_floor_reset(Some(id), "the checkpoint is unknown here; full state follows"));
+        if let Some(lost) = lost_checkpoint {
+            session.send(encode_floor_reset(
+                Some(&lost.text),
+                "the checkpoint is unknown here; full state follows",
+            ));
         }
         session
     }

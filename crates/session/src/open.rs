@@ -6,6 +6,7 @@ use alloc::string::String;
 use lattice_engine::mutation::Mutation;
 use lattice_engine::{Checkpoint, Resume, Start, Stream};
 use lattice_protocol::EntryId;
+use lattice_protocol::plain::ResetReason;
 
 use crate::access::shown_before;
 use crate::limits::MAX_READS;
@@ -31,7 +32,7 @@ pub struct Opening {
 #[derive(Debug)]
 enum Step {
     Entering,
-    Remembering(Box<SpaceSession>, Option<String>),
+    Remembering(Box<SpaceSession>, Option<LostCheckpoint>),
 }
 
 /// How far it has come.
@@ -39,8 +40,27 @@ enum Step {
 pub enum Progress {
     /// Something else is to be asked.
     Continues(Opening),
-    /// It has begun. The text is that of a checkpoint which could not be resolved.
-    Opened(Box<SpaceSession>, Option<String>),
+    /// It has begun; with a checkpoint that could not be resolved.
+    Opened(Box<SpaceSession>, Option<LostCheckpoint>),
+}
+
+/// A checkpoint that could not be resolved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LostCheckpoint {
+    /// As its client named it.
+    pub text: String,
+    /// Since when changes may be lost, if the database was put back to an older state: microseconds since 1970.
+    pub restored_since_us: Option<i64>,
+}
+
+impl LostCheckpoint {
+    /// What its client is told.
+    pub(crate) fn reset_reason(&self) -> ResetReason {
+        match self.restored_since_us {
+            Some(since_us) => ResetReason::Restored { since_us },
+            None => ResetReason::UnknownCursor,
+        }
+    }
 }
 
 impl Opening {
@@ -150,7 +170,7 @@ impl Opening {
     }
 
     /// Where the stream starts, and the checkpoint if it could not be resolved.
-    fn start(&self, entered: &mut Entered) -> (Start, Option<String>) {
+    fn start(&self, entered: &mut Entered) -> (Start, Option<LostCheckpoint>) {
         let remembered =
             shown_before(core::mem::take(&mut entered.views), entered.access.private, entered.head);
         let view = {
@@ -177,6 +197,7 @@ impl Opening {
         let (start, lost) = resume().start(checkpoint);
         let (ResumeFrom::Checkpoint(text), true) = (&self.resume, lost) else { return (start, None) };
         let start = if self.drops_unknown { resume().start(Checkpoint::New).0 } else { start };
-        (start, Some(text.clone()))
+        let lost = LostCheckpoint { text: text.clone(), restored_since_us: entered.restored_since_us };
+        (start, Some(lost))
     }
 }

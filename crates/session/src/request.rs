@@ -97,6 +97,8 @@ pub struct Entered {
     pub receipt: Option<Seq>,
     /// The space's head.
     pub head: Seq,
+    /// Since when changes may be lost, if the database was put back to an older state: microseconds since 1970.
+    pub restored_since_us: Option<i64>,
     /// The views that the user was shown before, the newest first.
     pub views: Vec<RememberedView>,
     /// The session's own id as a writer: at random, and never used again.

@@ -102,6 +102,10 @@ pub trait SpaceStore: Send + Sync {
     /// Hands an upload over, to be merged and stored after what was handed over before. Waits while the queue is full.
     fn upload(&self, upload: Upload) -> BoxFuture<'_, Result<UploadAnswer, StoreError>>;
 
+    /// Since when acknowledged changes may be lost, in microseconds since 1970: the database was put back to an older state. `None`
+    /// where it never was.
+    fn restored_since_us(&self) -> Option<i64>;
+
     /// Reads a page, the head and what is to be corrected, in one snapshot.
     fn pull<'a>(
         &'a self,

@@ -46,6 +46,22 @@ impl Database {
         Self { server: server.to_owned(), name }
     }
 
+    /// A copy of it as it is now, on the same server. Nobody may be connected to it.
+    ///
+    /// # Panics
+    /// When somebody is.
+    #[must_use]
+    #[track_caller]
+    pub fn copy(&self) -> Self {
+        let mut random = [0_u8; 8];
+        getrandom::fill(&mut random).expect("randomness");
+        let name = format!("lattice_test_{}", hex::encode(random));
+        if let Err(error) = run(&self.server, &format!("CREATE DATABASE {name} TEMPLATE {}", self.name)) {
+            panic!("{} cannot be copied: {error}", self.name);
+        }
+        Self { server: self.server.clone(), name }
+    }
+
     /// Its address.
     #[must_use]
     pub fn url(&self) -> String {
@@ -93,6 +109,14 @@ impl Drop for Database {
     fn drop(&mut self) {
         // A server that is gone took the database with it.
         let _ = run(&self.server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+    }
+}
+
+/// Runs statements on a server.
+#[track_caller]
+pub(crate) fn execute(url: &str, sql: &str) {
+    if let Err(error) = run(url, sql) {
+        panic!("{sql}: {error}");
     }
 }
 

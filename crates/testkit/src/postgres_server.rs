@@ -114,6 +114,22 @@ impl PostgresServer {
         self.end("INT");
     }
 
+    /// Ends it, and lets it come up as a standby that takes over: on the same data and port, and on another timeline.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn promote(&mut self) {
+        self.stop();
+        let data = self.folder.path().join("data");
+        let owner = std::fs::metadata(&data).expect("the data");
+        let marker = data.join("standby.signal");
+        std::fs::write(&marker, "").expect("it is written");
+        std::os::unix::fs::chown(&marker, Some(owner.uid()), Some(owner.gid())).expect("an owner");
+        self.start_again();
+        crate::database::execute(&self.url(), "SELECT pg_promote()");
+    }
+
     /// Kills all its processes where they stand.
     #[track_caller]
     pub fn kill(&mut self) {

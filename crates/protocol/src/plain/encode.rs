@@ -4,7 +4,7 @@ use alloc::{string::ToString, vec::Vec};
 use bytes::Bytes;
 
 use super::{AckId, Role, Space, UploadId};
-use crate::{Code, Spelling, json::write_string, native::write_uuid};
+use crate::{Code, Spelling, json::write_string, native::write_uuid, timestamp};
 
 /// What became of a change.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -60,15 +60,22 @@ pub struct UploadResult<'a> {
 pub enum ResetReason {
     /// The client named no cursor.
     NoCursor,
-    /// The cursor was made for other data: the database was restored from a copy, or the cursor belongs to another space.
+    /// The cursor was made for other data, or belongs to another space.
     UnknownCursor,
+    /// The cursor is not known, and the database was put back to an older state. What the server acknowledged at `since_us`,
+    /// in microseconds since 1970, or later may be lost: the client sends again what it still has of it, under the same ids.
+    Restored {
+        /// Everything that was acknowledged before is there.
+        since_us: i64,
+    },
     /// The cursor was made for another filter or other rights, from which no way leads here.
     ViewChanged,
 }
 
 impl ResetReason {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::NoCursor, Self::UnknownCursor, Self::ViewChanged];
+    pub const ALL: [Self; 4] =
+        [Self::NoCursor, Self::UnknownCursor, Self::Restored { since_us: 0 }, Self::ViewChanged];
 
     /// The reason as it is written on the wire.
     #[must_use]
@@ -76,6 +83,7 @@ impl ResetReason {
         match self {
             Self::NoCursor => "no_cursor",
             Self::UnknownCursor => "unknown_cursor",
+            Self::Restored { .. } => "restored",
             Self::ViewChanged => "view_changed",
         }
     }
@@ -137,6 +145,14 @@ impl Object {
 
     fn number(&mut self, key: &str, number: u64) {
         self.raw(key, number.to_string().as_bytes());
+    }
+
+    /// Why a stream starts over, under `key`, and since when changes are lost.
+    fn reset(&mut self, key: &str, reason: ResetReason) {
+        self.text(key, reason.as_str());
+        if let ResetReason::Restored { since_us } = reason {
+            timestamp::write(self.key("since"), since_us);
+        }
     }
 
     fn uuid(&mut self, key: &str, id: &[u8; 16]) {
@@ -296,7 +312,7 @@ pub fn encode_page(page: &Page<'_>) -> Bytes {
     let mut object = Object::new();
     object.space(page.space);
     if let Some(reason) = page.reset {
-        object.text("reset", reason.as_str());
+        object.reset("reset", reason);
     }
     object.entries("changes", page.changes);
     object.text_or_null("cursor", page.cursor);
@@ -374,7 +390,7 @@ pub fn encode_access(space: Space, role: Option<Role>) -> Bytes {
 pub fn encode_reset(space: Space, reason: ResetReason) -> Bytes {
     let mut frame = Object::frame("reset");
     frame.space(space);
-    frame.text("reason", reason.as_str());
+    frame.reset("reason", reason);
     frame.finish()
 }
 

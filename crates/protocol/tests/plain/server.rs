@@ -225,9 +225,10 @@ fn frames_are_written_as_documented() {
     }
     for reason in ResetReason::ALL {
         let frame = plain::encode_reset(Space::Me, reason);
+        let since = if reason == (ResetReason::Restored { since_us: 0 }) { r#","since":0"# } else { "" };
         assert_eq!(
             text(&frame),
-            format!(r#"{{"type":"reset","space":"me","reason":"{}"}}"#, reason.as_str())
+            format!(r#"{{"type":"reset","space":"me","reason":"{}"{since}}}"#, reason.as_str())
         );
         valid_frame(&frame);
     }
@@ -247,13 +248,17 @@ fn frames_are_written_as_documented() {
         format!(r#"{{"id":null,"cursor":null,"results":{results_json},"current":[{entry_json}]}}"#)
     );
     crate::documents::valid_answer(&answer);
-    for reset in [None, Some(ResetReason::UnknownCursor)] {
+    let restored = ResetReason::Restored { since_us: 1_711_800_000_500_000 };
+    for (reset, written) in [
+        (None, ""),
+        (Some(ResetReason::UnknownCursor), r#""reset":"unknown_cursor","#),
+        (Some(restored), r#""reset":"restored","since":1711800000.5,"#),
+    ] {
         let page =
             plain::encode_page(&Page { space, changes: &entries, cursor: Some("c"), more: true, reset });
-        let reset = if reset.is_some() { r#""reset":"unknown_cursor","# } else { "" };
         assert_eq!(
             text(&page),
-            format!(r#"{{"space":{id},{reset}"changes":[{entry_json}],"cursor":"c","more":true}}"#)
+            format!(r#"{{"space":{id},{written}"changes":[{entry_json}],"cursor":"c","more":true}}"#)
         );
         crate::documents::valid_page(&page);
     }

@@ -299,8 +299,10 @@ struct ChangeResult {
 struct ChangesPage {
     /// The space, as the request named it.
     space: String,
-    /// Why the stream starts over, on its first page: `no_cursor`, `unknown_cursor` or `view_changed`.
+    /// Why the stream starts over, on its first page: `no_cursor`, `unknown_cursor`, `restored` or `view_changed`.
     reset: Option<String>,
+    /// With `restored`: what was acknowledged at this time or later, in seconds since 1970, may be lost and is to be sent again.
+    since: Option<f64>,
     /// The changes, to be applied in their order.
     changes: Vec<serde_json::Value>,
     /// Where the client is once it has them.

@@ -57,7 +57,7 @@ struct Native<'a> {
 pub(super) async fn serve(state: &SyncState, connection: &mut Connection, opened: Box<Opened>) -> Finished {
     let Opened { link, session, lost } = *opened;
     let can_write = connection.identity.permissions.can_write();
-    let session = Box::new(NativeSession::new(session, lost.as_deref(), can_write));
+    let session = Box::new(NativeSession::new(session, lost.as_ref(), can_write));
     let mut native = Native { state, connection, link: Box::new(link), session };
     match native.run().await {
         Ok(never) => match never {},

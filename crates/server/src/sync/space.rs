@@ -10,8 +10,8 @@ use bytes::Bytes;
 use lattice_engine::{Outcome, PullRequest, Seq, SpaceId, Verdict, View, WriterId};
 use lattice_protocol::{Code, EntryId, FrameError, Incoming, plain};
 use lattice_session::{
-    Answer, Entered, Hint, MAX_COMMITS_PER_SEND, Opening, Progress, Refusal, RememberedView, Request,
-    SpaceAccess, SpaceSession, UploadFailure,
+    Answer, Entered, Hint, LostCheckpoint, MAX_COMMITS_PER_SEND, Opening, Progress, Refusal, RememberedView,
+    Request, SpaceAccess, SpaceSession, UploadFailure,
 };
 use lattice_store::StoreError;
 use lattice_store::accounts::UserId;
@@ -225,6 +225,7 @@ async fn read_entry(
         minter: space.minter.clone(),
         receipt: receipt.map(|receipt| receipt.seq),
         head,
+        restored_since_us: state.store.restored_since_us(),
         views: views
             .into_iter()
             .map(|view| RememberedView { id: view.id, definition: view.definition, until: view.until })
@@ -242,7 +243,7 @@ pub(super) struct Opened {
     pub(super) link: SpaceLink,
     pub(super) session: Box<SpaceSession>,
     /// A checkpoint that could not be resolved.
-    pub(super) lost: Option<String>,
+    pub(super) lost: Option<LostCheckpoint>,
 }
 
 /// Begins a space session for one connection or request.

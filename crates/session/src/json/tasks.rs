@@ -239,7 +239,7 @@ impl JsonSession {
                     }
                     Ok(Progress::Opened(mut session, lost)) => {
                         let reset = match lost {
-                            Some(_) => Some(ResetReason::UnknownCursor),
+                            Some(lost) => Some(lost.reset_reason()),
                             None => starts_over.then_some(ResetReason::NoCursor),
                         };
                         if hint != Hint::default() {

@@ -215,7 +215,7 @@ impl Server {
                 Ok(Progress::Continues(next)) => opening = next,
                 Ok(Progress::Opened(space, lost)) => {
                     let cursor = space.cursor();
-                    let session = NativeSession::new(space, lost.as_deref(), true);
+                    let session = NativeSession::new(space, lost.as_ref(), true);
                     if let Some(peer) = self.peers.get_mut(&no) {
                         peer.session = Session::Native(Box::new(session));
                     }

@@ -106,6 +106,7 @@ impl Server {
             minter: live.space.minter.clone(),
             receipt: receipt.map(|receipt| receipt.seq),
             head,
+            restored_since_us: None,
             views: views.into_iter().map(remembered).collect(),
             writer,
             nonce: rng.bits(),

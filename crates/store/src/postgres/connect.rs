@@ -13,6 +13,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::OpenError;
+use super::place::Expected;
 
 /// What sessions of servers call themselves.
 pub(super) const SERVER_NAME: &str = "lattice-server";
@@ -83,16 +84,28 @@ impl Target {
     }
 
     /// A pool of at most `size` connections.
-    pub(super) fn pool(&self, size: usize, for_copy: bool) -> Result<Pool, OpenError> {
+    pub(super) fn pool(
+        &self,
+        size: usize,
+        for_copy: bool,
+        expected: &Arc<Expected>,
+    ) -> Result<Pool, OpenError> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = match &self.tls {
             Some(tls) => Manager::from_config(self.config.clone(), tls.clone(), recycling),
             None => Manager::from_config(self.config.clone(), NoTls, recycling),
         };
         let settings: Arc<str> = session_settings(for_copy).into();
+        let expected = Arc::clone(expected);
         let set_up = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
-            let settings = Arc::clone(&settings);
-            Box::pin(async move { client.batch_execute(&settings).await.map_err(HookError::Backend) })
+            let (settings, expected) = (Arc::clone(&settings), Arc::clone(&expected));
+            Box::pin(async move {
+                client.batch_execute(&settings).await.map_err(HookError::Backend)?;
+                match expected.refusal(client).await.map_err(HookError::Backend)? {
+                    None => Ok(()),
+                    Some(why) => Err(HookError::message(why)),
+                }
+            })
         });
         Pool::builder(manager)
             .max_size(size.max(1))

@@ -13,6 +13,7 @@ use super::values::{id, uuid};
 use super::writes::{Inserts, Writes};
 use super::{PostgresStore, pages, space_store, spaces};
 use crate::copy::{CopySource, CopyTarget, Kind, Part, Record, Secrets, Section, Value, encoded};
+use crate::restores;
 use crate::spaces::{AuditLine, Origin};
 use crate::{BoxFuture, StoreError};
 
@@ -227,7 +228,9 @@ async fn put_records(
 
 async fn secrets(connection: &Connection) -> Result<Secrets, PgError> {
     let rows = query(connection, "SELECT key, value FROM meta ORDER BY key", &[]).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    let all: Result<Secrets, PgError> =
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
+    Ok(all?.into_iter().filter(|(name, _)| restores::moves(name)).collect())
 }
 
 /// The table that says that a copy to this database is not finished, and which spaces are.

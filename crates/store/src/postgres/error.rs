@@ -32,7 +32,9 @@ impl PgError {
         match self {
             Self::Driver(error) => is_transient(error),
             Self::Pool(PoolError::Backend(error)) => is_transient(error),
-            Self::Pool(PoolError::Timeout(_)) | Self::TimedOut | Self::CommitLost(_) => true,
+            Self::Pool(PoolError::Timeout(_) | PoolError::PostCreateHook(_))
+            | Self::TimedOut
+            | Self::CommitLost(_) => true,
             Self::Pool(_) | Self::Store(_) => false,
         }
     }

@@ -7,6 +7,7 @@ mod access;
 mod access_log;
 mod accounts;
 mod anonymous;
+mod backup;
 mod channel;
 mod connect;
 mod copy;
@@ -20,6 +21,7 @@ mod one_time;
 mod overlay;
 mod pages;
 mod personal_data;
+mod place;
 mod queue;
 mod quotas;
 mod schema;
@@ -44,9 +46,11 @@ use crate::quotas::Quotas;
 use crate::spaces::CommitSink;
 use crate::time::{Clock, Random};
 
+pub use backup::{BackupConnection, PutAside};
 pub use channel::{ChannelReceiver, ChannelSender, MAX_NOTICE_BYTES};
 pub use connect::Target;
 
+use place::Expected;
 use queue::Queue;
 use transaction::{Mode, attempt};
 
@@ -129,6 +133,8 @@ pub enum OpenError {
 struct Identity {
     mint_key: MintKey,
     epoch: u32,
+    /// Since when acknowledged changes may be lost, if an older copy was ever restored.
+    restored_since_us: Option<i64>,
 }
 
 /// A database. Clones share it.
@@ -142,6 +148,7 @@ struct Inner {
     pool: Pool,
     queue: Arc<Queue>,
     identity: Identity,
+    expected: Arc<Expected>,
     new_space_rules: Rules,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -177,13 +184,15 @@ impl PostgresStore {
     ) -> Result<Self, OpenError> {
         let target = Target::parse(url, options.tls_ca.as_deref())?;
         let shown = target.shown();
-        let pool = target.pool(options.connections, options.for_copy)?;
+        let expected = Arc::new(Expected::default());
+        let pool = target.pool(options.connections, options.for_copy, &expected)?;
         schema::wait_for(&pool, &shown, options.max_start_wait).await?;
-        let identity = schema::prepare(&pool, &shown, options.for_copy, &*random).await?;
+        let (identity, place) = schema::prepare(&pool, &shown, options.for_copy, &*random).await?;
+        expected.set(place);
         let version = Arc::new(Version::default());
         let queue = Arc::new(Queue::new(options.max_group_spaces));
         let quotas = Arc::new(quotas::Configured::new(options.quotas));
-        let writer_pool = target.pool(options.writers, options.for_copy)?;
+        let writer_pool = target.pool(options.writers, options.for_copy, &expected)?;
         let writers = (0..options.writers.max(1)).map(|_| {
             let worker = worker::Worker {
                 queue: Arc::clone(&queue),
@@ -199,7 +208,18 @@ impl PostgresStore {
         });
         let writers = Mutex::new(writers.collect());
         let new_space_rules = options.new_space_rules;
-        let inner = Inner { target, pool, queue, identity, new_space_rules, clock, random, version, writers };
+        let inner = Inner {
+            target,
+            pool,
+            queue,
+            identity,
+            expected,
+            new_space_rules,
+            clock,
+            random,
+            version,
+            writers,
+        };
         let store = Self { inner: Arc::new(inner) };
         store.look_at_version().await.map_err(OpenError::Failed)?;
         Ok(store)
@@ -259,6 +279,12 @@ impl PostgresStore {
             Ok::<_, error::PgError>(row.map_or(Ok(String::new()), |row| row.try_get(0))?)
         })?;
         Ok(own.iter().map(|byte| format!("{byte:02x}")).chain([format!(".{called}")]).collect())
+    }
+
+    /// Waits until connections lead to another database than the one that was opened, or to an older state of it, as after a standby
+    /// has taken over. Nothing is read or written there: what this process holds belongs to the one that was opened.
+    pub async fn moved(&self) {
+        self.inner.expected.moved().await;
     }
 
     /// Looks whether another instance has changed what anybody may do. To be called regularly: hints about it may be lost.

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
-use lattice_engine::MintKey;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use super::connect::SERVER_NAME;
 use super::error::PgError;
+use super::place::{self, Place};
 use super::transaction::{Connection, Held};
 use super::{Identity, OpenError, copy};
 use crate::StoreError;
 use crate::time::Random;
 
 /// Held by whoever migrates, so that instances that start together do not both do so.
-const MIGRATION_LOCK: i64 = 0x006c_6174_7469_6365;
+pub(super) const MIGRATION_LOCK: i64 = 0x006c_6174_7469_6365;
 /// Between two tries to reach a database that is not there yet.
 const WAIT_PAUSE: Duration = Duration::from_millis(500);
 /// How often it is said that the database is waited for.
@@ -23,6 +23,18 @@ const WAIT_REPORT: Duration = Duration::from_secs(5);
 
 mod migrations {
     refinery::embed_migrations!("src/postgres/migrations");
+}
+
+/// The schema that this version makes.
+pub(super) fn newest_version() -> i32 {
+    let known = migrations::migrations::runner();
+    known
+        .get_migrations()
+        .iter()
+        .map(|one| i64::from(one.version()))
+        .max()
+        .and_then(|v| v.try_into().ok())
+        .unwrap_or(0)
 }
 
 /// Waits until the database answers, for `max_wait` at most, and says that it does so.
@@ -73,7 +85,7 @@ pub(super) async fn prepare(
     shown: &str,
     for_copy: bool,
     random: &dyn Random,
-) -> Result<Identity, OpenError> {
+) -> Result<(Identity, Place), OpenError> {
     let failed = |error: PgError| OpenError::Failed(error.into_store());
     let mut object = pool.get().await.map_err(|error| failed(error.into()))?;
     // Another instance may be migrating for longer than a statement may take.
@@ -89,19 +101,10 @@ pub(super) async fn prepare(
         _ => OpenError::Failed(StoreError::Database(error.to_string())),
     })?;
     check_copy(&object, shown, for_copy).await?;
-    let mut fresh = [0_u8; 16];
-    random.fill(&mut fresh);
-    let key = meta(&object, "mint_key", &fresh).await.map_err(failed)?;
-    let epoch = meta(&object, "epoch", &1_u32.to_le_bytes()).await.map_err(failed)?;
+    let identified = place::identify(&object, shown, random).await.map_err(failed)?;
     // The connection, and with it the lock, goes.
     drop(deadpool_postgres::Object::take(object));
-    let corrupt = |row: &str| {
-        OpenError::Failed(StoreError::Corrupt { table: "meta", column: "value", row: row.to_owned() })
-    };
-    Ok(Identity {
-        mint_key: MintKey(key.try_into().map_err(|_| corrupt("mint_key"))?),
-        epoch: u32::from_le_bytes(epoch.try_into().map_err(|_| corrupt("epoch"))?),
-    })
+    Ok(identified)
 }
 
 /// A schema with tables that are not ours is left alone.
@@ -135,6 +138,15 @@ pub(super) async fn meta(connection: &Connection, key: &str, fresh: &[u8]) -> Re
     let sql = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
     connection.execute(sql, &[&key, &fresh]).await?;
     Ok(connection.query_one("SELECT value FROM meta WHERE key = $1", &[&key]).await?.try_get(0)?)
+}
+
+/// Keeps values that all instances share, whatever was there; all of them or none.
+pub(super) async fn put_meta(connection: &Connection, values: &[(&str, &[u8])]) -> Result<(), PgError> {
+    let sql = "INSERT INTO meta (key, value) SELECT * FROM unnest($1::text[], $2::bytea[])
+               ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    let (keys, values): (Vec<&str>, Vec<&[u8]>) = values.iter().copied().unzip();
+    connection.execute(sql, &[&keys, &values]).await?;
+    Ok(())
 }
 
 /// Replaces a value that all instances share, if it is the one that is expected.

@@ -58,6 +58,10 @@ impl SpaceStore for PostgresStore {
         })
     }
 
+    fn restored_since_us(&self) -> Option<i64> {
+        self.inner.identity.restored_since_us
+    }
+
     fn pull<'a>(
         &'a self,
         space: &'a Space,

@@ -11,6 +11,7 @@ use crate::StoreError;
 use crate::access_log::{AccessEvent, EventCursor, EventQuery};
 use crate::accounts::UserId;
 use crate::directory::Page;
+use crate::restores::PLACE;
 
 /// Kibibytes that such a look keeps in memory.
 const CACHE_KIB: i32 = 2_048;
@@ -40,11 +41,22 @@ pub fn find_user(path: &Path, email: &str) -> Result<Option<UserId>, OpenError> 
     Ok(user.map(|user| user.id))
 }
 
-/// Copies the file as it is at this moment to a new one, with everything that is committed.
+/// Copies the file as it is at this moment to a new one, with everything that is committed, for a process that looks at it and
+/// gives nothing out of it.
 ///
 /// # Errors
 /// When the file cannot be opened, or the new one not be written.
 pub fn snapshot(path: &Path, to: &Path) -> Result<(), OpenError> {
+    copy_to(path, to)?;
+    // Else it would count as an older copy.
+    Connection::open(to)?.execute("DELETE FROM meta WHERE key = ?1", [PLACE])?;
+    Ok(())
+}
+
+/// One read transaction: the copy is of one moment, whatever is committed meanwhile. A copy page by page, as the online backup makes it,
+/// would start over with every commit of the server, which is another process. Pages that hold nothing any more, and may hold
+/// what was deleted, are left out.
+pub(super) fn copy_to(path: &Path, to: &Path) -> Result<(), OpenError> {
     let to = to.to_str().ok_or_else(|| StoreError::Database("the name of the copy is no text".to_owned()))?;
     open(path)?.execute("VACUUM INTO ?1", [to])?;
     Ok(())

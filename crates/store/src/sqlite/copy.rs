@@ -12,6 +12,7 @@ use super::spaces::corrupt;
 use super::writer::Job;
 use super::{SqliteStore, page, spaces};
 use crate::copy::{CopySource, CopyTarget, Kind, Part, Record, Secrets, Section, Value};
+use crate::restores;
 use crate::spaces::{AuditLine, Origin};
 use crate::{BoxFuture, StoreError};
 
@@ -209,7 +210,9 @@ fn no_of(connection: &Connection, space: SpaceId) -> Result<u32, StoreError> {
 
 fn secrets(connection: &Connection) -> Result<Secrets, StoreError> {
     let mut statement = connection.prepare_cached("SELECT key, value FROM meta ORDER BY key")?;
-    Ok(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+    let all = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let all = all.collect::<Result<Secrets, _>>()?;
+    Ok(all.into_iter().filter(|(name, _)| restores::moves(name)).collect())
 }
 
 /// The table that says that a copy to this database is not finished, and which spaces are.

@@ -109,6 +109,11 @@ impl Group {
         &self.recent
     }
 
+    /// The last block of the log that is committed.
+    pub(super) fn committed_block(&self) -> BlockNo {
+        self.committed_block
+    }
+
     /// What is committed and not flushed yet, for reads on the writing connection between two groups.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -4,6 +4,7 @@ mod access_log;
 mod accounts;
 mod anonymous;
 mod audit;
+mod backup;
 mod beside;
 mod block;
 mod columns;
@@ -25,6 +26,7 @@ mod readers;
 mod recent;
 mod space_store;
 pub mod spaces;
+mod starts;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -46,6 +48,7 @@ use crate::quotas::Quotas;
 use crate::spaces::CommitSink;
 use crate::time::{Clock, Random};
 
+pub use backup::{backup, restore};
 pub use beside::{find_user, read_access_log, snapshot};
 pub use group::Group;
 pub use open::{Identity, OpenError, open_connection, prepare};
@@ -53,6 +56,7 @@ pub use quotas::QuotaFile;
 pub use recent::{RecentLimits, Snapshot};
 
 use readers::Readers;
+use starts::Starts;
 use writer::{Call, Job};
 
 /// Settings of the backend.
@@ -131,9 +135,11 @@ impl SqliteStore {
         // What a copy brings was admitted before.
         let quotas = if options.for_copy { Quotas::default() } else { options.quotas };
         let group = group.with_quotas(quotas);
+        let (identity, starts) =
+            Starts::begin(path, &mut connection, identity, group.committed_block(), &*random)?;
         let readers = Readers::open(path, options.readers.max(1), Arc::clone(group.recent()))?;
         let (jobs, waiting) = mpsc::channel(MAX_WAITING_JOBS);
-        let thread = writer::spawn(connection, path, group, sink, Arc::clone(&clock), waiting)?;
+        let thread = writer::spawn(connection, path, group, starts, sink, Arc::clone(&clock), waiting)?;
         let inner = Inner {
             jobs,
             readers,

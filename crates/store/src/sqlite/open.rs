@@ -3,11 +3,12 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-use lattice_engine::MintKey;
+use lattice_engine::{FIRST_EPOCH, MintKey};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use crate::StoreError;
+use crate::restores::{self, EPOCH, RESTORED_SINCE};
 use crate::time::Random;
 
 pub(super) mod migrations {
@@ -67,6 +68,8 @@ pub struct Identity {
     pub mint_key: MintKey,
     /// Changes when an older copy is restored.
     pub epoch: u32,
+    /// Since when acknowledged changes may be lost, in microseconds since 1970, if an older copy was ever restored.
+    pub restored_since_us: Option<i64>,
 }
 
 /// Opens the writing connection.
@@ -163,24 +166,28 @@ pub fn prepare(connection: &mut Connection, random: &dyn Random) -> Result<Ident
     let mut fresh = [0_u8; 16];
     random.fill(&mut fresh);
     let key = meta(connection, "mint_key", &fresh)?;
-    let epoch = meta(connection, "epoch", &1_u32.to_le_bytes())?;
+    let epoch = meta(connection, EPOCH, &FIRST_EPOCH.to_le_bytes())?;
+    let restored_since = find_meta(connection, RESTORED_SINCE)?;
     let corrupt = |row: &str| {
         OpenError::Failed(StoreError::Corrupt { table: "meta", column: "value", row: row.to_owned() })
     };
     Ok(Identity {
         mint_key: MintKey(key.try_into().map_err(|_| corrupt("mint_key"))?),
-        epoch: u32::from_le_bytes(epoch.try_into().map_err(|_| corrupt("epoch"))?),
+        epoch: u32::from_le_bytes(epoch.try_into().map_err(|_| corrupt(EPOCH))?),
+        restored_since_us: restored_since.as_deref().and_then(restores::moment),
     })
 }
 
 fn meta(connection: &Connection, key: &str, fresh: &[u8]) -> Result<Vec<u8>, rusqlite::Error> {
-    let read = || {
-        let sql = "SELECT value FROM meta WHERE key = ?1";
-        connection.query_row(sql, [key], |row| row.get::<_, Vec<u8>>(0)).optional()
-    };
-    if let Some(value) = read()? {
+    if let Some(value) = find_meta(connection, key)? {
         return Ok(value);
     }
     connection.execute("INSERT INTO meta (key, value) VALUES (?1, ?2)", (key, fresh))?;
     Ok(fresh.to_vec())
+}
+
+/// A value that the database keeps of itself.
+pub(super) fn find_meta(connection: &Connection, key: &str) -> Result<Option<Vec<u8>>, rusqlite::Error> {
+    let sql = "SELECT value FROM meta WHERE key = ?1";
+    connection.query_row(sql, [key], |row| row.get(0)).optional()
 }

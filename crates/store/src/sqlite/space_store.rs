@@ -53,6 +53,10 @@ impl SpaceStore for SqliteStore {
         })
     }
 
+    fn restored_since_us(&self) -> Option<i64> {
+        self.inner.identity.restored_since_us
+    }
+
     fn pull<'a>(
         &'a self,
         space: &'a Space,

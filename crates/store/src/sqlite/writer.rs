@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::group::{Group, in_savepoint};
 use super::open::OpenError;
+use super::starts::Starts;
 use super::wal::Checkpointer;
 use crate::StoreError;
 use crate::spaces::{CommitSink, Committed, Upload, UploadAnswer};
@@ -40,6 +41,7 @@ pub(super) fn spawn(
     mut connection: Connection,
     path: &Path,
     mut group: Group,
+    mut starts: Starts,
     sink: Arc<dyn CommitSink>,
     clock: Arc<dyn Clock>,
     mut waiting: mpsc::Receiver<Box<dyn Job>>,
@@ -71,6 +73,7 @@ pub(super) fn spawn(
                 sink.group_done();
             }
             jobs.drain(..).for_each(|job| job.answer(committed.clone()));
+            starts.committed(group.committed_block());
             checkpointer.after_commit(&connection);
         }
         waiting.close();

@@ -192,6 +192,10 @@ impl SpaceStore for Spread {
         fn upload(upload: Upload) -> BoxFuture<'_, Result<UploadAnswer, StoreError>>;
     }
 
+    fn restored_since_us(&self) -> Option<i64> {
+        self.next().restored_since_us()
+    }
+
     fn pull<'a>(
         &'a self,
         space: &'a Space,
