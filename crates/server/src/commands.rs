@@ -1,6 +1,8 @@
 //! What the binary does besides serving.
 
 mod access_log;
+mod archive;
+mod backup;
 mod copy;
 mod export_account;
 mod healthcheck;
@@ -33,6 +35,28 @@ pub enum Command {
         /// The database to copy to: a new file, or an empty database.
         #[arg(long, hide_env_values = true)]
         to: String,
+    },
+    /// Writes a backup of the database to a new file, which only its owner may read, and reads it back. Servers may run meanwhile. On
+    /// PostgreSQL it is an archive of pg_dump's. It holds everything that was acknowledged before the command began. The keys that
+    /// sign tokens are in it on PostgreSQL; with a file they stand in the data folder, and are to be kept with it.
+    Backup {
+        /// The file; there must be none of that name.
+        file: PathBuf,
+        /// The folder with pg_dump and pg_restore. By default those in PATH, or Debian's, which are as new as the server.
+        #[arg(long, env = "PG_BIN")]
+        pg_bin: Option<PathBuf>,
+    },
+    /// Puts a backup in the place of the database. No server may run on it. Clients are told to start over, and to send again what they
+    /// still have of the changes that the backup lacks.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// Also where the database is not empty. What it held is kept: as a file beside it, or in a schema of its own on PostgreSQL.
+        #[arg(long)]
+        replace: bool,
+        /// The folder with pg_dump and pg_restore. By default those in PATH, or Debian's, which are as new as the server.
+        #[arg(long, env = "PG_BIN")]
+        pg_bin: Option<PathBuf>,
     },
     /// Tells or sets what a user or a space may hold, also while a server runs.
     Quota {
@@ -73,6 +97,10 @@ impl Command {
         match self {
             Self::Migrate => migrate::run(config).await,
             Self::Copy { from, to } => copy::run(config, from, to).await,
+            Self::Backup { file, pg_bin } => backup::back_up(config, file, pg_bin.as_deref()).await,
+            Self::Restore { file, replace, pg_bin } => {
+                backup::restore(config, file, *replace, pg_bin.as_deref()).await
+            }
             Self::Quota { command } => quota::run(config, command).await,
             Self::ImportUsers { file } => import_users::run(config, file).await,
             Self::AccessLog(filter) => access_log::run(config, filter).await,

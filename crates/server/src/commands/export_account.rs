@@ -35,7 +35,7 @@ impl Copied {
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        for end in ["", "-wal", "-shm", ".lock"] {
+        for end in ["", "-wal", "-shm", ".lock", ".starts"] {
             let mut name = self.0.as_os_str().to_owned();
             name.push(end);
             let _ = std::fs::remove_file(name);

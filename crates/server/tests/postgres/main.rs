@@ -30,10 +30,13 @@ mod kill;
 mod lifecycle;
 #[path = "../limits.rs"]
 mod limits;
+mod promoted;
 #[path = "../providers/main.rs"]
 mod providers;
 #[path = "../refusals.rs"]
 mod refusals;
+#[path = "../restored.rs"]
+mod restored;
 #[path = "../secrets.rs"]
 mod secrets;
 #[path = "../shared/main.rs"]
