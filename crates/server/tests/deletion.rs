@@ -87,9 +87,8 @@ fn nothing_is_left_of_an_account_but_what_others_have() {
     }
     let mut socket = handshake(&server, "/sync", Some(token), b"").socket();
     // That all of it was there is what makes it mean something that it is not there any more.
-    let look = |server: &TestServer| database::dump(&database::open(server));
     get(&server, "/profile/access-log", token);
-    let held = look(&server);
+    let held = database::dump(&database::open(&server));
     for there in [EMAIL, NAME, ADDRESS, AGENT, HOME, OWNED, SHARED] {
         assert!(database::finds(&held, there), "{there} is to be found");
     }
@@ -108,14 +107,22 @@ fn nothing_is_left_of_an_account_but_what_others_have() {
     assert!(log.to_string().contains(&zoraida.user), "others know that somebody was there");
     assert!(server.terminate().success());
 
-    let held = look(&server);
+    assert_gone(&server);
+    server.start_again();
+    // The address is free for somebody else.
+    assert_eq!(phone.json(&server, "POST", "/auth/signup", None, &body).0, 201);
+}
+
+/// That neither tables nor the file hold anything of the account, and that both hold what is others'.
+fn assert_gone(server: &TestServer) {
+    let held = database::dump(&database::open(server));
     for gone in [EMAIL, NAME, ADDRESS, AGENT, HOME, OWNED] {
         let line = held.lines().find(|line| database::finds(line, gone));
         assert_eq!(line, None, "{gone} is in the tables");
     }
     assert!(database::finds(&held, SHARED), "what was written for others is theirs");
     assert!(database::finds(&held, "account_deleted"));
-    let file = database::bytes(&server);
+    let file = database::bytes(server);
     let finds = |text: &str| file.windows(text.len()).any(|window| window == text.as_bytes());
     if server.database().is_none() {
         assert!(finds(SHARED), "the file is looked through");
@@ -123,7 +130,4 @@ fn nothing_is_left_of_an_account_but_what_others_have() {
     for gone in [EMAIL, NAME, ADDRESS, AGENT, HOME, OWNED] {
         assert!(!finds(gone), "{gone} is in the file");
     }
-    server.start_again();
-    // The address is free for somebody else.
-    assert_eq!(phone.json(&server, "POST", "/auth/signup", None, &body).0, 201);
 }

@@ -68,6 +68,20 @@ pub fn router(state: AppState, sync: OpenApiRouter) -> Router {
 /// Routes with their documentation. Handlers that share an address stand together.
 fn documented(state: AppState, sync: OpenApiRouter) -> OpenApiRouter {
     OpenApiRouter::with_openapi(openapi::Base::openapi())
+        .merge(accounts())
+        .merge(ways_in())
+        .merge(shared())
+        .routes(routes!(jwks::jwks))
+        .routes(routes!(healthz::healthz))
+        .routes(routes!(readyz::readyz))
+        .routes(routes!(openapi::openapi))
+        .with_state(state)
+        .merge(sync)
+}
+
+/// Accounts, their sessions and what is sent to their address.
+fn accounts() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
         .routes(routes!(signup::signup))
         .routes(routes!(login::login))
         .routes(routes!(refresh::refresh))
@@ -84,6 +98,15 @@ fn documented(state: AppState, sync: OpenApiRouter) -> OpenApiRouter {
         .routes(routes!(links::change_password::change_password))
         .routes(routes!(links::send_email_change::send_email_change))
         .routes(routes!(links::change_email::show, links::change_email::take))
+        .routes(routes!(register_device::register))
+        .routes(routes!(login_device::login))
+        .routes(routes!(profile::profile, delete_profile::delete_profile))
+        .routes(routes!(access_log::list_own_events))
+}
+
+/// Identity providers, second factors and passkeys.
+fn ways_in() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
         .routes(routes!(providers::list::list_providers))
         .routes(routes!(providers::sign_in::sign_in_by_id_token))
         .routes(routes!(providers::start::start_sign_in))
@@ -102,10 +125,11 @@ fn documented(state: AppState, sync: OpenApiRouter) -> OpenApiRouter {
         .routes(routes!(passkeys::start::start_passkey))
         .routes(routes!(passkeys::list::list_passkeys, passkeys::finish::finish_passkey))
         .routes(routes!(passkeys::remove::remove_passkey))
-        .routes(routes!(register_device::register))
-        .routes(routes!(login_device::login))
-        .routes(routes!(profile::profile, delete_profile::delete_profile))
-        .routes(routes!(access_log::list_own_events))
+}
+
+/// Spaces, members, invites and refused changes.
+fn shared() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
         .routes(routes!(spaces::access_log::list_events))
         .routes(routes!(spaces::list::list_spaces, spaces::create::create_space))
         .routes(routes!(spaces::list_public::list_public_spaces))
@@ -122,12 +146,6 @@ fn documented(state: AppState, sync: OpenApiRouter) -> OpenApiRouter {
         .routes(routes!(invites::accept_link::accept_link))
         .routes(routes!(invites::accept::accept_invite))
         .routes(routes!(refusals::list_own_refusals))
-        .routes(routes!(jwks::jwks))
-        .routes(routes!(healthz::healthz))
-        .routes(routes!(readyz::readyz))
-        .routes(routes!(openapi::openapi))
-        .with_state(state)
-        .merge(sync)
 }
 
 async fn unknown_route() -> Problem {

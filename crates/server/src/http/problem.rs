@@ -161,65 +161,75 @@ impl Problem {
 
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
-        let status = match &error {
-            AuthError::BadEmail
-            | AuthError::WeakPassword
-            | AuthError::CommonPassword
-            | AuthError::LinkInvalid
-            | AuthError::BadName => StatusCode::UNPROCESSABLE_ENTITY,
-            AuthError::RedirectNotAllowed | AuthError::BadChallenge | AuthError::StateInvalid => {
-                StatusCode::BAD_REQUEST
-            }
-            AuthError::EmailTaken
-            | AuthError::NotAnonymous
-            | AuthError::AccountExists
-            | AuthError::IdentityTaken
-            | AuthError::TooManyIdentities
-            | AuthError::TotpOn
-            | AuthError::NoSecondFactor
-            | AuthError::PasskeyKnown
-            | AuthError::TooManyPasskeys
-            | AuthError::LastWayIn => StatusCode::CONFLICT,
-            AuthError::AnonymousOff
-            | AuthError::BrowserFlowOff
-            | AuthError::PasskeysOff
-            | AuthError::AccessDenied
-            | AuthError::IdentityEmailUnverified => StatusCode::FORBIDDEN,
-            AuthError::SessionNotFound
-            | AuthError::ProviderUnknown
-            | AuthError::IdentityNotFound
-            | AuthError::TotpOff
-            | AuthError::PasskeyNotFound => StatusCode::NOT_FOUND,
-            AuthError::EmailUnverified => StatusCode::FORBIDDEN,
-            AuthError::MailUnavailable => StatusCode::FORBIDDEN,
-            AuthError::InvalidCredentials
-            | AuthError::TokenExpired
-            | AuthError::TokenInvalid
-            | AuthError::SessionRevoked
-            | AuthError::SecondFactorInvalid
-            | AuthError::ChallengeInvalid
-            | AuthError::PasskeyInvalid
-            | AuthError::CodeInvalid
-            | AuthError::IdTokenInvalid(_)
-            | AuthError::IdTokenExpired
-            | AuthError::NonceMismatch
-            | AuthError::IdTokenUsed
-            | AuthError::RefreshReused(_) => StatusCode::UNAUTHORIZED,
-            AuthError::SessionNotFresh | AuthError::PermissionDenied => StatusCode::FORBIDDEN,
+        let code = error.code();
+        match error {
             AuthError::SecondFactorRequired(challenge) => {
                 let detail = "A second factor is needed: POST /auth/second-factor.";
-                let problem = Self::new(StatusCode::FORBIDDEN, error.code(), detail);
-                return Self { challenge: Some(Box::new(challenge.clone())), ..problem };
+                let problem = Self::new(StatusCode::FORBIDDEN, code, detail);
+                Self { challenge: Some(Box::new(challenge)), ..problem }
             }
             AuthError::Busy | AuthError::ProviderUnavailable | AuthError::ProviderRefused => {
-                return Self::unavailable(error.code(), sentence(&error.to_string()));
+                Self::unavailable(code, sentence(&error.to_string()))
             }
-            AuthError::Store(cause) => return cause.clone().into(),
-            AuthError::Internal(reason) => return Self::internal(*reason),
-            _ => return Self::internal(with_sources(&error)),
-        };
-        Self::new(status, error.code(), sentence(&error.to_string()))
+            AuthError::Store(cause) => cause.into(),
+            AuthError::Internal(reason) => Self::internal(reason),
+            error => match status_of(&error) {
+                Some(status) => Self::new(status, code, sentence(&error.to_string())),
+                None => Self::internal(with_sources(&error)),
+            },
+        }
     }
+}
+
+/// The status of what is refused for a reason of its sender's.
+fn status_of(error: &AuthError) -> Option<StatusCode> {
+    Some(match error {
+        AuthError::BadEmail
+        | AuthError::WeakPassword
+        | AuthError::CommonPassword
+        | AuthError::LinkInvalid
+        | AuthError::BadName => StatusCode::UNPROCESSABLE_ENTITY,
+        AuthError::RedirectNotAllowed | AuthError::BadChallenge | AuthError::StateInvalid => {
+            StatusCode::BAD_REQUEST
+        }
+        AuthError::EmailTaken
+        | AuthError::NotAnonymous
+        | AuthError::AccountExists
+        | AuthError::IdentityTaken
+        | AuthError::TooManyIdentities
+        | AuthError::TotpOn
+        | AuthError::NoSecondFactor
+        | AuthError::PasskeyKnown
+        | AuthError::TooManyPasskeys
+        | AuthError::LastWayIn => StatusCode::CONFLICT,
+        AuthError::AnonymousOff
+        | AuthError::BrowserFlowOff
+        | AuthError::PasskeysOff
+        | AuthError::AccessDenied
+        | AuthError::IdentityEmailUnverified => StatusCode::FORBIDDEN,
+        AuthError::SessionNotFound
+        | AuthError::ProviderUnknown
+        | AuthError::IdentityNotFound
+        | AuthError::TotpOff
+        | AuthError::PasskeyNotFound => StatusCode::NOT_FOUND,
+        AuthError::EmailUnverified => StatusCode::FORBIDDEN,
+        AuthError::MailUnavailable => StatusCode::FORBIDDEN,
+        AuthError::InvalidCredentials
+        | AuthError::TokenExpired
+        | AuthError::TokenInvalid
+        | AuthError::SessionRevoked
+        | AuthError::SecondFactorInvalid
+        | AuthError::ChallengeInvalid
+        | AuthError::PasskeyInvalid
+        | AuthError::CodeInvalid
+        | AuthError::IdTokenInvalid(_)
+        | AuthError::IdTokenExpired
+        | AuthError::NonceMismatch
+        | AuthError::IdTokenUsed
+        | AuthError::RefreshReused(_) => StatusCode::UNAUTHORIZED,
+        AuthError::SessionNotFresh | AuthError::PermissionDenied => StatusCode::FORBIDDEN,
+        _ => return None,
+    })
 }
 
 impl From<RateLimited> for Problem {

@@ -109,20 +109,24 @@ fn a_role_moves_up_and_down() {
     assert_eq!(anns.space(space).value("Child", &text(&child), "name"), Some("\"native 2\""));
 }
 
-#[test]
-fn clients_that_were_away_are_brought_to_their_new_view() {
-    let cast = Cast::with_bob("editor");
-    let (server, space) = (&cast.server, &*cast.space);
-    join(server, space, &cast.ann, &cast.cat, "viewer");
+/// Policies of a space and roles of a member, one after the other.
+fn policies_and_roles() -> [(Value, &'static str); 6] {
     let own = json!({"any": "owner", "own": "viewer"});
-    let policies: [(Value, &str); 6] = [
+    [
         (json!({"tables": {"Child": {"read": "owner"}}}), "editor"),
         (json!({"tables": {"Item": {"read": own}}}), "viewer"),
         (json!({}), "editor"),
         (json!({"default": {"read": "owner"}, "tables": {"Item": {"read": "viewer"}}}), "viewer"),
         (json!({"unlistedTables": "deny", "tables": {"Parent": {}, "Child": {}}}), "editor"),
         (json!({}), "viewer"),
-    ];
+    ]
+}
+
+#[test]
+fn clients_that_were_away_are_brought_to_their_new_view() {
+    let cast = Cast::with_bob("editor");
+    let (server, space) = (&cast.server, &*cast.space);
+    join(server, space, &cast.ann, &cast.cat, "viewer");
     let mut anns = cast.device(&cast.ann, 1);
     let mut native = cast.device(&cast.bob, 2);
     let mut bobs = cast.json("bob", &cast.bob);
@@ -137,8 +141,7 @@ fn clients_that_were_away_are_brought_to_their_new_view() {
     }
     native.settle();
     anns.settle();
-    for (round, (policy, role)) in policies.iter().enumerate() {
-        let round = round as u64;
+    for (round, (policy, role)) in (0_u64..).zip(&policies_and_roles()) {
         // Sometimes one is up to date when one leaves, sometimes in the midst of it.
         if round % 2 == 1 {
             (0..20).for_each(|number| anns.insert(ITEM, &row_id(1_000 + 100 * round + number), name("many")));
