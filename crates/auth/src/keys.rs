@@ -237,7 +237,7 @@ impl Keys {
         file::keep(folder, stored, random)
     }
 
-    /// Signs an access token, by the key whose turn it is when the token was made.
+    /// Signs an access token, by the key that signs at the moment at which the token is made.
     ///
     /// # Errors
     /// [`AuthError::Internal`].

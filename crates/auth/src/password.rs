@@ -19,7 +19,7 @@ pub const MIN_PASSWORD_BYTES: usize = 8;
 pub const MAX_PASSWORD_BYTES: usize = 1_024;
 /// Hashes computed at the same time: each takes its 19 MiB and a core.
 pub const MAX_CONCURRENT_HASHES: usize = 2;
-/// Hashes that may wait for their turn; whoever comes later is told to come again.
+/// Hashes that may wait for a permit; whoever comes later is told to come again.
 pub const MAX_WAITING_HASHES: usize = 64;
 
 const SALT_BYTES: usize = 16;
@@ -47,7 +47,7 @@ impl Default for PasswordCost {
 #[derive(Debug)]
 pub struct Passwords {
     params: Params,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     hashes_computed: AtomicU64,
     /// What a password is verified against when there is no account: the same work, never right.
@@ -77,7 +77,7 @@ impl Passwords {
             (STANDARD_NO_PAD.encode([0; SALT_BYTES]), STANDARD_NO_PAD.encode([0; OUTPUT_BYTES]));
         Ok(Self {
             params,
-            places: Arc::new(Semaphore::new(MAX_CONCURRENT_HASHES)),
+            permits: Arc::new(Semaphore::new(MAX_CONCURRENT_HASHES)),
             waiting: AtomicUsize::new(0),
             hashes_computed: AtomicU64::new(0),
             dummy: format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${output}"),
@@ -142,20 +142,20 @@ impl Passwords {
         verdict.map_err(|_| AuthError::Internal("a stored password hash cannot be read"))
     }
 
-    /// Runs one hash when it is its turn.
+    /// Runs one hash as soon as there is a permit.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AuthError> {
-        let Some(_waiting) = Waiting::enter(&self.waiting) else {
+        let Some(_slot) = QueueSlot::enter(&self.waiting) else {
             return Err(AuthError::Busy);
         };
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.map_err(|_| AuthError::Internal("the password workers are gone"))?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(|_| AuthError::Internal("the password workers are gone"))?;
         self.hashes_computed.fetch_add(1, Ordering::Relaxed);
-        // The place goes with the work: a caller who gives up does not make room for a third hash.
+        // The permit goes with the work: a caller who gives up does not make room for a third hash.
         let work = move || {
-            let _place = place;
+            let _permit = permit;
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| AuthError::Internal("hashing a password failed"))
@@ -193,10 +193,10 @@ fn is_current(hash: &PasswordHash, params: &Params) -> bool {
         })
 }
 
-/// A place among those who wait or work.
-struct Waiting<'a>(&'a AtomicUsize);
+/// A slot among the hashes that wait or are computed.
+struct QueueSlot<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> QueueSlot<'a> {
     fn enter(count: &'a AtomicUsize) -> Option<Self> {
         let limit = MAX_CONCURRENT_HASHES + MAX_WAITING_HASHES;
         let more = |waiting| (waiting < limit).then_some(waiting + 1);
@@ -204,7 +204,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -288,11 +288,11 @@ mod tests {
     #[tokio::test]
     async fn the_queue_has_an_end() {
         let passwords = Passwords::new(CHEAP).expect("allowed");
-        let places: Vec<_> = (0..MAX_CONCURRENT_HASHES + MAX_WAITING_HASHES)
-            .map(|_| Waiting::enter(&passwords.waiting).expect("room"))
+        let permits: Vec<_> = (0..MAX_CONCURRENT_HASHES + MAX_WAITING_HASHES)
+            .map(|_| QueueSlot::enter(&passwords.waiting).expect("room"))
             .collect();
         assert_eq!(passwords.verify("x".into(), None).await, Err(AuthError::Busy));
-        drop(places);
+        drop(permits);
         assert_eq!(passwords.verify("x".into(), None).await, Ok(Verdict::Wrong));
         assert_eq!(passwords.waiting.load(Ordering::Relaxed), 0);
     }

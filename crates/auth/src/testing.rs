@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use lattice_store::auth::AuthStore;
-use lattice_store::spaces::{CommitSink, Committed};
+use lattice_store::spaces::NoSink;
 use lattice_store::sqlite::{SqliteOptions, SqliteStore};
 use lattice_store::time::{Clock, SystemRandom};
 
@@ -29,11 +29,6 @@ impl Clock for TestClock {
     }
 }
 
-struct Nobody;
-impl CommitSink for Nobody {
-    fn committed(&self, _: Committed) {}
-}
-
 /// A service with its clock and its store.
 pub(crate) struct Bench {
     pub(crate) auth: AuthService,
@@ -51,7 +46,7 @@ impl Bench {
         let store = SqliteStore::open(
             &path,
             SqliteOptions::default(),
-            Arc::new(Nobody),
+            Arc::new(NoSink),
             clock.clone(),
             random.clone(),
         )

@@ -111,7 +111,7 @@ plain_tokens! {
 /// have the session revoked.
 pub(crate) struct Refresh {
     pub(crate) family: Secret,
-    pub(crate) turn: Secret,
+    pub(crate) rotation: Secret,
 }
 
 impl Device {
@@ -128,23 +128,23 @@ impl Device {
 impl Refresh {
     /// The token that replaces this one: always the same, and nobody's to know without the server's secret.
     pub(crate) fn successor(&self, secret: &ServerSecret) -> Self {
-        let parts = [self.family.0.expose_secret().as_slice(), self.turn.0.expose_secret().as_slice()];
-        let turn = SecretBox::init_with_mut(|bytes: &mut [u8; 32]| {
+        let parts = [self.family.0.expose_secret().as_slice(), self.rotation.0.expose_secret().as_slice()];
+        let rotation = SecretBox::init_with_mut(|bytes: &mut [u8; 32]| {
             *bytes = secret.derive("refresh token", &parts);
         });
         let family = SecretBox::init_with_mut(|bytes: &mut [u8; 32]| {
             bytes.copy_from_slice(self.family.0.expose_secret());
         });
-        Self { family: Secret(family), turn: Secret(turn) }
+        Self { family: Secret(family), rotation: Secret(rotation) }
     }
 
     pub(crate) fn to_text(&self) -> SecretString {
-        write(REFRESH_TOKEN_PREFIX, &[&self.family, &self.turn])
+        write(REFRESH_TOKEN_PREFIX, &[&self.family, &self.rotation])
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let [family, turn] = read(REFRESH_TOKEN_PREFIX, text)?;
-        Some(Self { family, turn })
+        let [family, rotation] = read(REFRESH_TOKEN_PREFIX, text)?;
+        Some(Self { family, rotation })
     }
 }
 
@@ -191,12 +191,16 @@ mod tests {
         assert_eq!((&text.expose_secret()[..4], text.expose_secret().len()), ("ldt_", 4 + 43));
         assert_eq!(Device::parse(text.expose_secret()).map(|device| device.0.hash()), Some(device.0.hash()));
 
-        let refresh = Refresh { family: Secret::random(&SystemRandom), turn: Secret::random(&SystemRandom) };
+        let refresh =
+            Refresh { family: Secret::random(&SystemRandom), rotation: Secret::random(&SystemRandom) };
         let text = refresh.to_text();
         assert_eq!((&text.expose_secret()[..4], text.expose_secret().len()), ("lrt_", 4 + 86));
         let read = Refresh::parse(text.expose_secret()).expect("our own token");
-        assert_eq!((read.family.hash(), read.turn.hash()), (refresh.family.hash(), refresh.turn.hash()));
-        assert_ne!(refresh.family.hash(), refresh.turn.hash());
+        assert_eq!(
+            (read.family.hash(), read.rotation.hash()),
+            (refresh.family.hash(), refresh.rotation.hash())
+        );
+        assert_ne!(refresh.family.hash(), refresh.rotation.hash());
 
         let invite = InviteToken::random(&SystemRandom);
         assert_eq!(&invite.to_text().expose_secret()[..4], "lit_");

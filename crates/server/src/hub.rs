@@ -17,7 +17,7 @@ use crate::bus::Outbox;
 use crate::spaces::AccessHints;
 
 pub use commit_frame::{CommitFrame, PlainKey};
-pub use presence::{MAX_PRESENT_CLIENTS, Present, Shown, Watched};
+pub use presence::{MAX_PRESENT_CLIENTS, PresenceState, Present, Watched};
 
 mod commit_frame;
 mod elsewhere;
@@ -59,8 +59,8 @@ pub struct Hub {
 struct Shared {
     /// What other instances are told; `None` when there are none.
     outbox: Option<Arc<Outbox>>,
-    /// The next place of a client that shows something.
-    next_place: AtomicU64,
+    /// The next slot of a client that shows something.
+    next_slot: AtomicU64,
 }
 
 #[derive(Default)]
@@ -148,9 +148,9 @@ impl Hub {
                 held.insert(Arc::downgrade(&space));
                 space
             }),
-            Entry::Vacant(place) => {
+            Entry::Vacant(slot) => {
                 let space = make();
-                place.insert(Arc::downgrade(&space));
+                slot.insert(Arc::downgrade(&space));
                 space
             }
         }

@@ -13,7 +13,7 @@ use lattice_server::http;
 use lattice_server::http::state::AppState;
 use lattice_server::readiness::Readiness;
 use lattice_server::spaces::{NoHints, Spaces};
-use lattice_store::spaces::{CommitSink, Committed};
+use lattice_store::spaces::NoSink;
 use lattice_store::sqlite::{SqliteOptions, SqliteStore};
 use lattice_store::time::{Clock, SystemRandom};
 use serde_json::{Value, json};
@@ -37,11 +37,6 @@ impl Clock for TestClock {
     fn now_us(&self) -> i64 {
         1_800_000_000_000_000 + self.0.load(Ordering::SeqCst)
     }
-}
-
-struct Nobody;
-impl CommitSink for Nobody {
-    fn committed(&self, _: Committed) {}
 }
 
 /// A server on a folder. Dropping it is the end of the process, as far as the folder can tell.
@@ -69,7 +64,7 @@ impl Server {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let random = Arc::new(SystemRandom);
         let path = folder.join("lattice.db");
-        let (sink, options) = (Arc::new(Nobody), SqliteOptions::default());
+        let (sink, options) = (Arc::new(NoSink), SqliteOptions::default());
         let store =
             SqliteStore::open(&path, options, sink, clock.clone(), random.clone()).expect("a database");
         let accounts = Arc::new(store.clone());

@@ -79,6 +79,14 @@ pub trait CommitSink: Send + Sync {
     fn group_done(&self) {}
 }
 
+/// Takes no notice of commits: for whoever stores nothing, and for tests.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct NoSink;
+
+impl CommitSink for NoSink {
+    fn committed(&self, _: Committed) {}
+}
+
 /// A line of the audit log with who wrote it.
 #[derive(Clone, Debug)]
 pub struct AuditLine {

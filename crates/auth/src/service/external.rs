@@ -37,7 +37,7 @@ impl AuthService {
         self.external.as_ref()
     }
 
-    /// Waits for what a token needs that is not in the store: the key of the external issuer. To be called before a turn at the database is
+    /// Waits for what a token needs that is not in the store: the key of the external issuer. To be called before a permit for the database is
     /// taken, which must not be held while somebody else's server takes its time.
     ///
     /// # Errors

@@ -46,13 +46,13 @@ impl AuthService {
             .live_user(&session, now_us)
             .await
             .map_err(|error| self.token_refused(error, Some(&session), REFRESH))?;
-        let current = presented.turn.hash();
+        let current = presented.rotation.hash();
         let next = presented.successor(&self.secret);
         let end_of_life_us = self.end_of_life_us(&session).await?;
         let rotation = RefreshRotation {
             session: session.id,
             current,
-            next: next.turn.hash(),
+            next: next.rotation.hash(),
             now_us,
             expires_us: (now_us + REFRESH_TOKEN_LIFE_S * SECOND_US).min(end_of_life_us),
             address: client.address.map(shortened_address),
@@ -69,7 +69,7 @@ impl AuthService {
         }
         let grace_ends_us =
             session.rotated_us.map_or(i64::MIN, |rotated_us| rotated_us + REFRESH_GRACE_S * SECOND_US);
-        let is_successor_current = session.refresh_hash == Some(next.turn.hash());
+        let is_successor_current = session.refresh_hash == Some(next.rotation.hash());
         if session.previous_refresh_hash == Some(current) && is_successor_current && now_us < grace_ends_us {
             return self.tokens(user, session.id, &next, now_us).await;
         }

@@ -81,10 +81,11 @@ impl AuthService {
         client: Client,
     ) -> Result<SessionTokens, AuthError> {
         let now_us = self.clock.now_us();
-        let refresh = Refresh { family: Secret::random(&*self.random), turn: Secret::random(&*self.random) };
+        let refresh =
+            Refresh { family: Secret::random(&*self.random), rotation: Secret::random(&*self.random) };
         let session = Session {
             token_hash: refresh.family.hash(),
-            refresh_hash: Some(refresh.turn.hash()),
+            refresh_hash: Some(refresh.rotation.hash()),
             expires_us: now_us + REFRESH_TOKEN_LIFE_S * SECOND_US,
             ..self.new_session(&user, SessionKind::Access, method, client, now_us)
         };

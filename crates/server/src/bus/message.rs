@@ -32,14 +32,14 @@ pub enum Message {
     Access(SpaceId),
     /// What a user may do has changed, or one of their sessions has ended.
     User(UserId),
-    /// A client shows something in a space. `no` is its place, which is never used again, `turn` counts what it has shown.
-    Shown {
+    /// A client shows something in a space. `no` is its slot, which is never used again, `version` counts what it has shown.
+    Presence {
         /// The space.
         space: SpaceId,
-        /// The client's place.
+        /// The client's slot.
         no: u64,
         /// Counts what the client has shown.
-        turn: u64,
+        version: u64,
         /// Its user.
         user: [u8; 16],
         /// What it calls itself.
@@ -49,7 +49,7 @@ pub enum Message {
     },
     /// A client shows nothing any more.
     Gone(SpaceId, u64),
-    /// Place and turn of all clients of the instance that show something in a space: what was lost is noticed by it.
+    /// Slot and version of all clients of the instance that show something in a space: what was lost is noticed by it.
     Roster(SpaceId, Vec<(u64, u64)>),
     /// The instance would like to know what clients of others show in a space.
     Ask(SpaceId),
@@ -62,7 +62,7 @@ impl Message {
             Self::Head(..) => 1,
             Self::Access(_) => 2,
             Self::User(_) => 3,
-            Self::Shown { .. } => 4,
+            Self::Presence { .. } => 4,
             Self::Gone(..) => 5,
             Self::Roster(..) => 6,
             Self::Ask(_) => 7,
@@ -78,10 +78,10 @@ impl Message {
             }
             Self::Access(space) | Self::Ask(space) => body.extend_from_slice(&space.0),
             Self::User(user) => body.extend_from_slice(&user.0),
-            Self::Shown { space, no, turn, user, client_id, state } => {
+            Self::Presence { space, no, version, user, client_id, state } => {
                 body.extend_from_slice(&space.0);
                 body.extend_from_slice(&no.to_be_bytes());
-                body.extend_from_slice(&turn.to_be_bytes());
+                body.extend_from_slice(&version.to_be_bytes());
                 body.extend_from_slice(user);
                 // A client that calls itself nothing is not one without a name.
                 body.push(u8::from(client_id.is_some()));
@@ -92,9 +92,9 @@ impl Message {
             }
             Self::Roster(space, states) => {
                 body.extend_from_slice(&space.0);
-                for (no, turn) in states {
+                for (no, version) in states {
                     body.extend_from_slice(&no.to_be_bytes());
-                    body.extend_from_slice(&turn.to_be_bytes());
+                    body.extend_from_slice(&version.to_be_bytes());
                 }
             }
         }
@@ -108,12 +108,12 @@ impl Message {
             2 => Self::Access(space(&mut body)?),
             3 => Self::User(UserId(take(&mut body)?)),
             4 => {
-                let (space, no, turn) = (space(&mut body)?, number(&mut body)?, number(&mut body)?);
+                let (space, no, version) = (space(&mut body)?, number(&mut body)?, number(&mut body)?);
                 let (user, [named, length]) = (take(&mut body)?, take(&mut body)?);
                 let name = body.split_off(..usize::from(length))?;
                 let name = ByteString::from(std::str::from_utf8(name).ok()?);
                 let state = Bytes::copy_from_slice(std::mem::take(&mut body));
-                Self::Shown { space, no, turn, user, client_id: (named == 1).then_some(name), state }
+                Self::Presence { space, no, version, user, client_id: (named == 1).then_some(name), state }
             }
             5 => Self::Gone(space(&mut body)?, number(&mut body)?),
             6 => {
@@ -201,10 +201,10 @@ mod tests {
     const ME: InstanceId = InstanceId([9; 16]);
 
     fn shown(client_id: Option<&str>, state: &str) -> Message {
-        Message::Shown {
+        Message::Presence {
             space: SpaceId([1; 16]),
             no: 7,
-            turn: 8,
+            version: 8,
             user: [2; 16],
             client_id: client_id.map(ByteString::from),
             state: Bytes::copy_from_slice(state.as_bytes()),

@@ -24,16 +24,16 @@ const MAX_WAITING_ASKS: usize = 16_384;
 /// What waits to be told.
 #[derive(Default)]
 pub struct Outbox {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Unsent>,
     filled: Notify,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Unsent {
     heads: HashMap<SpaceId, Seq>,
     access: HashSet<SpaceId>,
     users: HashSet<UserId>,
-    /// [`Message::Shown`] or [`Message::Gone`], by space and place.
+    /// [`Message::Presence`] or [`Message::Gone`], by space and slot.
     presence: HashMap<(SpaceId, u64), Message>,
     asks: HashSet<SpaceId>,
 }
@@ -63,7 +63,7 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// A client at this place shows something else, or nothing any more.
+    /// A client at this slot shows something else, or nothing any more.
     pub fn presence(&self, space: SpaceId, no: u64, message: Message) {
         let mut waiting = self.lock();
         if waiting.presence.len() < MAX_WAITING_PRESENCE || waiting.presence.contains_key(&(space, no)) {
@@ -86,7 +86,7 @@ impl Outbox {
 
     /// Everything that waits.
     pub(crate) fn take(&self) -> Vec<Message> {
-        let Waiting { heads, access, users, presence, asks } = std::mem::take(&mut *self.lock());
+        let Unsent { heads, access, users, presence, asks } = std::mem::take(&mut *self.lock());
         let heads = heads.into_iter().map(|(space, seq)| Message::Head(space, seq));
         // Rights first: whoever hears of a head may look for it at once.
         access
@@ -99,7 +99,7 @@ impl Outbox {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Unsent> {
         // Nothing panics while it holds the lock.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

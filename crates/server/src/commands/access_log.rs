@@ -15,11 +15,11 @@ use lattice_store::directory::Page;
 use lattice_store::sqlite;
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
 
-use super::migrate::NoSink;
 use crate::backend::Backend;
 use crate::config::{Config, Database};
 use crate::http::access_log::EventView;
 use crate::http::page::uuid;
+use lattice_store::spaces::NoSink;
 
 /// Events that are read at a time.
 const PAGE: u32 = 1_000;

@@ -11,10 +11,10 @@ use lattice_store::postgres::{PostgresOptions, PostgresStore};
 use lattice_store::sqlite::{SqliteOptions, SqliteStore};
 use lattice_store::time::{SystemClock, SystemRandom};
 
-use super::migrate::NoSink;
 use super::say;
 use crate::backend::STORED_KEYS;
 use crate::config::{Config, Database};
+use lattice_store::spaces::NoSink;
 
 /// How often the bar moves while nothing is complete.
 const TICK: Duration = Duration::from_millis(200);

@@ -11,10 +11,10 @@ use lattice_store::time::{Clock, Random, SystemClock, SystemRandom, random_id};
 use tokio::sync::mpsc;
 
 use super::access_log::Source;
-use super::migrate::NoSink;
 use crate::backend::Backend;
 use crate::config::{Config, Database};
 use crate::export::Exporter;
+use lattice_store::spaces::NoSink;
 
 /// Pieces that wait to be written.
 const MAX_WAITING_PIECES: usize = 2;

@@ -9,10 +9,10 @@ use futures_util::{StreamExt, stream};
 use lattice_auth::{ImportError, Imported, Importer, ServerSecret};
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
 
-use super::migrate::NoSink;
 use super::say;
 use crate::backend::Backend;
 use crate::config::Config;
+use lattice_store::spaces::NoSink;
 
 /// Longest line, in bytes: an address, a hash and a name need less than two thousand.
 const MAX_LINE_BYTES: usize = 64 << 10;

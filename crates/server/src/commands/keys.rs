@@ -7,10 +7,10 @@ use clap::Subcommand;
 use lattice_auth::{FileKeys, KeyState, KeyStore, Keys, Rotation, rotate_keys};
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
 
-use super::migrate::NoSink;
 use super::say;
 use crate::backend::Backend;
 use crate::config::{Config, Database};
+use lattice_store::spaces::NoSink;
 
 /// What is done with the keys that sign access tokens. It may be done while servers run; they notice within seconds.
 #[derive(Subcommand, Clone, Debug)]

@@ -2,19 +2,12 @@
 
 use std::sync::Arc;
 
-use lattice_store::spaces::{CommitSink, Committed};
+use lattice_store::spaces::NoSink;
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
 
 use super::say;
 use crate::backend::Backend;
 use crate::config::Config;
-
-/// Nobody is told of commits: there are none.
-pub(super) struct NoSink;
-
-impl CommitSink for NoSink {
-    fn committed(&self, _: Committed) {}
-}
 
 /// Opens the database, which brings its schema up to date, and closes it.
 pub(super) async fn run(config: &Config) -> Result<(), String> {

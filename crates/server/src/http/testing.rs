@@ -13,7 +13,7 @@ use lattice_protocol::id::parse_uuid;
 use lattice_protocol::{Code, EntryId, Incoming, Refused, Spelling};
 use lattice_store::accounts::UserId;
 use lattice_store::directory::Selector;
-use lattice_store::spaces::{CommitSink, Committed, Origin, SpaceStore, Upload};
+use lattice_store::spaces::{NoSink, Origin, SpaceStore, Upload};
 use lattice_store::sqlite::{SqliteOptions, SqliteStore};
 use lattice_store::time::{Clock, SystemRandom, random_id};
 use serde_json::{Value, json};
@@ -39,11 +39,6 @@ impl Clock for TestClock {
     fn now_us(&self) -> i64 {
         self.0.load(Ordering::SeqCst)
     }
-}
-
-struct Nobody;
-impl CommitSink for Nobody {
-    fn committed(&self, _: Committed) {}
 }
 
 /// Keeps the hints that were given, as text, for tests to look at.
@@ -110,7 +105,7 @@ impl Bench {
         let clock = Arc::new(TestClock(AtomicI64::new(1_800_000_000_000_000)));
         let random = Arc::new(SystemRandom);
         let path = folder.path().join("lattice.db");
-        let (sink, options) = (Arc::new(Nobody), SqliteOptions::default());
+        let (sink, options) = (Arc::new(NoSink), SqliteOptions::default());
         let sqlite =
             SqliteStore::open(&path, options, sink, clock.clone(), random.clone()).expect("a new database");
         let store = Arc::new(sqlite.clone());

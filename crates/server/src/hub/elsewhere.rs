@@ -10,7 +10,7 @@ use std::time::Duration;
 use lattice_engine::{Seq, SpaceId};
 use tokio::time::Instant;
 
-use super::presence::{MAX_PRESENT_CLIENTS, Registry, Shown, Standing};
+use super::presence::{MAX_PRESENT_CLIENTS, PresenceState, Registry, Standing};
 use super::{Hub, LiveSpace, lock};
 use crate::bus::message::{InstanceId, Message};
 
@@ -40,7 +40,7 @@ impl Hub {
     /// Another instance tells of its clients, or asks for ours.
     pub(crate) fn presence_heard(&self, from: InstanceId, message: Message, now: Instant) {
         let space = match &message {
-            Message::Shown { space, .. }
+            Message::Presence { space, .. }
             | Message::Gone(space, _)
             | Message::Roster(space, _)
             | Message::Ask(space) => *space,
@@ -48,8 +48,8 @@ impl Hub {
         };
         let Some(space) = self.find(space) else { return };
         match message {
-            Message::Shown { no, turn, user, client_id, state, .. } => {
-                space.shown_elsewhere((from, no), turn, Shown { user, client_id, state }, now);
+            Message::Presence { no, version, user, client_id, state, .. } => {
+                space.shown_elsewhere((from, no), version, PresenceState { user, client_id, state }, now);
             }
             Message::Gone(_, no) => space.gone_elsewhere((from, no)),
             Message::Roster(_, states) => space.roster_heard(from, &states, now),
@@ -116,17 +116,23 @@ impl LiveSpace {
         }
     }
 
-    fn shown_elsewhere(&self, (from, no): (InstanceId, u64), turn: u64, shown: Shown, now: Instant) {
+    fn shown_elsewhere(
+        &self,
+        (from, no): (InstanceId, u64),
+        version: u64,
+        shown: PresenceState,
+        now: Instant,
+    ) {
         let mut registry = lock(&self.presence);
-        let place = (Some(from), no);
+        let slot = (Some(from), no);
         let room = registry.standing.len() < MAX_PRESENT_CLIENTS;
-        match registry.standing.get_mut(&place) {
+        match registry.standing.get_mut(&slot) {
             // An answer to somebody else's question.
-            Some(held) if held.turn >= turn => return,
-            Some(held) => *held = Standing { shown: Arc::new(shown), turn },
+            Some(held) if held.version >= version => return,
+            Some(held) => *held = Standing { shown: Arc::new(shown), version },
             None if room => {
                 registry.heard.entry(from).or_insert(now);
-                registry.standing.insert(place, Standing { shown: Arc::new(shown), turn });
+                registry.standing.insert(slot, Standing { shown: Arc::new(shown), version });
             }
             None => return,
         }
@@ -140,7 +146,7 @@ impl LiveSpace {
         }
     }
 
-    /// What another instance's clients show, by place and turn.
+    /// What another instance's clients show, by slot and version.
     fn roster_heard(&self, from: InstanceId, states: &[(u64, u64)], now: Instant) {
         let (gone, missing) = {
             let mut registry = lock(&self.presence);
@@ -149,8 +155,8 @@ impl LiveSpace {
             registry.standing.retain(|(instance, no), _| {
                 *instance != Some(from) || states.iter().any(|(standing, _)| standing == no)
             });
-            let knows = |(no, turn): &(u64, u64)| {
-                registry.standing.get(&(Some(from), *no)).is_some_and(|held| held.turn >= *turn)
+            let knows = |(no, version): &(u64, u64)| {
+                registry.standing.get(&(Some(from), *no)).is_some_and(|held| held.version >= *version)
             };
             let room = registry.standing.len() < MAX_PRESENT_CLIENTS;
             (registry.standing.len() < before, room && registry.asked && !states.iter().all(knows))
@@ -182,7 +188,7 @@ impl LiveSpace {
         let registry = lock(&self.presence);
         for ((instance, no), standing) in &registry.standing {
             if instance.is_none() {
-                outbox.presence(self.id, *no, standing.shown.message(self.id, *no, standing.turn));
+                outbox.presence(self.id, *no, standing.shown.message(self.id, *no, standing.version));
             }
         }
     }
@@ -190,7 +196,7 @@ impl LiveSpace {
     fn roster(&self) -> Option<Message> {
         let registry = lock(&self.presence);
         let own = registry.standing.iter().filter(|((instance, _), _)| instance.is_none());
-        let states: Vec<_> = own.map(|((_, no), standing)| (*no, standing.turn)).collect();
+        let states: Vec<_> = own.map(|((_, no), standing)| (*no, standing.version)).collect();
         (!states.is_empty()).then_some(Message::Roster(self.id, states))
     }
 }
@@ -205,8 +211,8 @@ mod tests {
 
     const SPACE: SpaceId = SpaceId([1; 16]);
 
-    fn shown(user: u8, state: &str) -> Shown {
-        Shown { user: [user; 16], client_id: None, state: Bytes::copy_from_slice(state.as_bytes()) }
+    fn shown(user: u8, state: &str) -> PresenceState {
+        PresenceState { user: [user; 16], client_id: None, state: Bytes::copy_from_slice(state.as_bytes()) }
     }
 
     /// An instance: its hub, what it tells, and its id.

@@ -22,7 +22,7 @@ pub const MAX_PRESENT_CLIENTS: usize = 256;
 
 /// What one client shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Shown {
+pub struct PresenceState {
     /// Its user.
     pub user: [u8; 16],
     /// What it calls itself.
@@ -31,46 +31,46 @@ pub struct Shown {
     pub state: Bytes,
 }
 
-impl Shown {
+impl PresenceState {
     /// The same for other instances.
-    pub(super) fn message(&self, space: SpaceId, no: u64, turn: u64) -> Message {
+    pub(super) fn message(&self, space: SpaceId, no: u64, version: u64) -> Message {
         let Self { user, client_id, state } = self.clone();
-        Message::Shown { space, no, turn, user, client_id, state }
+        Message::Presence { space, no, version, user, client_id, state }
     }
 }
 
-/// A client's place: the instance that it is connected to, `None` for this one, and a number that is never used again there.
-pub(super) type Place = (Option<InstanceId>, u64);
+/// A client's slot: the instance that it is connected to, `None` for this one, and a number that is never used again there.
+pub(super) type Slot = (Option<InstanceId>, u64);
 
-/// What stands at a place.
+/// What stands at a slot.
 pub(super) struct Standing {
-    pub(super) shown: Arc<Shown>,
-    /// Counts what was shown at this place.
-    pub(super) turn: u64,
+    pub(super) shown: Arc<PresenceState>,
+    /// Counts what was shown at this slot.
+    pub(super) version: u64,
 }
 
 /// What the clients of a space show.
 #[derive(Default)]
 pub(super) struct Registry {
-    pub(super) standing: BTreeMap<Place, Standing>,
+    pub(super) standing: BTreeMap<Slot, Standing>,
     /// Instances that show something, and when they were last heard to do so.
     pub(super) heard: BTreeMap<InstanceId, Instant>,
     /// Others were asked what their clients show.
     pub(super) asked: bool,
 }
 
-/// A client's place among those that show something. Dropping it shows nothing any more.
+/// A client's slot among those that show something. Dropping it shows nothing any more.
 pub struct Present {
     space: Arc<LiveSpace>,
     no: u64,
-    turn: AtomicU64,
+    version: AtomicU64,
 }
 
 impl Present {
     /// Shows something else.
-    pub fn show(&self, shown: Shown) {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
-        self.space.stands(self.no, turn, shown);
+    pub fn show(&self, shown: PresenceState) {
+        let version = self.version.fetch_add(1, Ordering::Relaxed) + 1;
+        self.space.stands(self.no, version, shown);
     }
 }
 
@@ -87,58 +87,58 @@ impl Drop for Present {
 /// What a watcher has been told.
 #[derive(Default)]
 pub struct Watched {
-    told: BTreeMap<Place, Arc<Shown>>,
+    told: BTreeMap<Slot, Arc<PresenceState>>,
     /// What the signal said of presence at the last look.
     seen: u64,
 }
 
 impl LiveSpace {
-    /// A place for a client that shows something; `None` when as many as may are there already.
+    /// A slot for a client that shows something; `None` when as many as may are there already.
     #[must_use]
-    pub fn present(self: &Arc<Self>, shown: Shown) -> Option<Present> {
-        let no = self.shared.next_place.fetch_add(1, Ordering::Relaxed);
-        self.stands(no, 0, shown).then(|| Present { space: Arc::clone(self), no, turn: AtomicU64::new(0) })
+    pub fn present(self: &Arc<Self>, shown: PresenceState) -> Option<Present> {
+        let no = self.shared.next_slot.fetch_add(1, Ordering::Relaxed);
+        self.stands(no, 0, shown).then(|| Present { space: Arc::clone(self), no, version: AtomicU64::new(0) })
     }
 
-    /// A client of this instance shows something. False when there is no place for it.
-    fn stands(&self, no: u64, turn: u64, shown: Shown) -> bool {
-        let (shown, place) = (Arc::new(shown), (None, no));
+    /// A client of this instance shows something. False when there is no slot for it.
+    fn stands(&self, no: u64, version: u64, shown: PresenceState) -> bool {
+        let (shown, slot) = (Arc::new(shown), (None, no));
         {
             let mut registry = lock(&self.presence);
-            if registry.standing.len() >= MAX_PRESENT_CLIENTS && !registry.standing.contains_key(&place) {
+            if registry.standing.len() >= MAX_PRESENT_CLIENTS && !registry.standing.contains_key(&slot) {
                 return false;
             }
-            registry.standing.insert(place, Standing { shown: Arc::clone(&shown), turn });
+            registry.standing.insert(slot, Standing { shown: Arc::clone(&shown), version });
         }
         self.presence_changed();
         if let Some(outbox) = &self.shared.outbox {
-            outbox.presence(self.id, no, shown.message(self.id, no, turn));
+            outbox.presence(self.id, no, shown.message(self.id, no, version));
         }
         true
     }
 
     /// Tells a watcher what others show now, and not the same twice; without a state those who show nothing any more.
-    /// `own` is the watcher's own place.
+    /// `own` is the watcher's own slot.
     pub fn watch(
         &self,
         watched: &mut Watched,
         own: Option<&Present>,
-        mut tell: impl FnMut(&Shown, Option<&[u8]>),
+        mut tell: impl FnMut(&PresenceState, Option<&[u8]>),
     ) {
         // Before the look: what changes during it is looked at again.
         watched.seen = self.signal.borrow().presence;
         let registry = lock(&self.presence);
         let others =
-            registry.standing.iter().filter(|(place, _)| own.is_none_or(|own| (None, own.no) != **place));
-        for (place, Standing { shown, .. }) in others {
-            if watched.told.get(place).is_some_and(|told| Arc::ptr_eq(told, shown)) {
+            registry.standing.iter().filter(|(slot, _)| own.is_none_or(|own| (None, own.no) != **slot));
+        for (slot, Standing { shown, .. }) in others {
+            if watched.told.get(slot).is_some_and(|told| Arc::ptr_eq(told, shown)) {
                 continue;
             }
             tell(shown, Some(&shown.state));
-            watched.told.insert(*place, Arc::clone(shown));
+            watched.told.insert(*slot, Arc::clone(shown));
         }
-        watched.told.retain(|place, told| {
-            let shows = registry.standing.contains_key(place);
+        watched.told.retain(|slot, told| {
+            let shows = registry.standing.contains_key(slot);
             if !shows {
                 tell(told, None);
             }
@@ -164,8 +164,8 @@ mod tests {
     use super::super::Hub;
     use super::*;
 
-    fn shown(user: u8, state: &str) -> Shown {
-        Shown { user: [user; 16], client_id: None, state: Bytes::copy_from_slice(state.as_bytes()) }
+    fn shown(user: u8, state: &str) -> PresenceState {
+        PresenceState { user: [user; 16], client_id: None, state: Bytes::copy_from_slice(state.as_bytes()) }
     }
 
     fn told(space: &LiveSpace, watched: &mut Watched, own: Option<&Present>) -> Vec<(u8, Option<String>)> {

@@ -25,7 +25,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use super::connection::{Connection, ConnectionEvent, End};
 use super::space::{NewUpload, SpaceLink, enter, new_writer, off_thread, refused_codes, selector};
 use super::{SyncState, audited};
-use crate::hub::{PlainKey, PlainListener, Present, Shown, Signal, Watched};
+use crate::hub::{PlainKey, PlainListener, PresenceState, Present, Signal, Watched};
 
 /// What the server keeps for a space of a connection.
 struct JsonLink {
@@ -287,7 +287,7 @@ impl<'a> Json<'a> {
             held.present = None;
             return;
         };
-        let shown = Shown { user: self.connection.identity.user.0, client_id, state };
+        let shown = PresenceState { user: self.connection.identity.user.0, client_id, state };
         if let Some(present) = &held.present {
             present.show(shown);
             return;

@@ -75,11 +75,11 @@ fn a_change_reaches_listeners_on_another_instance() {
         let mut seen = 0;
         let mut slowest = Duration::ZERO;
         // Changes of both instances in turn: what the ring of one has and what it has not follow one another.
-        for turn in 0..6_i64 {
+        for round in 0..6_i64 {
             let row = new_row();
             let started = Instant::now();
-            let entry = Entry::insert("Trip", &row).integer("n", turn);
-            if turn % 3 == 2 {
+            let entry = Entry::insert("Trip", &row).integer("n", round);
+            if round % 3 == 2 {
                 here.store(&[&entry])
             } else {
                 writer.store(&[&entry])

@@ -46,8 +46,8 @@ pub struct TestServer {
     settings: Vec<(String, String)>,
     /// Its instances; `None` where one has ended.
     processes: Vec<Option<Process>>,
-    /// Whose turn it is to be talked to.
-    turn: AtomicUsize,
+    /// Which instance is talked to next.
+    next_instance: AtomicUsize,
     /// Who alone is talked to, or [`IN_TURN`].
     chosen: AtomicUsize,
     log: Log,
@@ -168,7 +168,7 @@ impl TestServer {
             folder,
             settings,
             processes: (0..instances).map(|_| None).collect(),
-            turn: AtomicUsize::new(0),
+            next_instance: AtomicUsize::new(0),
             chosen: AtomicUsize::new(IN_TURN),
             log: Log::default(),
             database,
@@ -322,7 +322,7 @@ impl TestServer {
         }
         let running: Vec<SocketAddr> = self.running().map(|process| process.address).collect();
         assert!(!running.is_empty(), "no instance runs");
-        running[self.turn.fetch_add(1, Ordering::SeqCst) % running.len()]
+        running[self.next_instance.fetch_add(1, Ordering::SeqCst) % running.len()]
     }
 
     /// What it said on standard output.

@@ -24,9 +24,9 @@ fn nothing_is_lost_when_postgres_is_restarted_or_killed() {
     let (mut postgres, server) = start();
     let mut crew = Crew::new(&server, 81);
     crew.work_during(&server, |progress| {
-        for turn in 0..4 {
+        for round in 0..4 {
             progress.wait_for(100);
-            if turn % 2 == 0 {
+            if round % 2 == 0 {
                 postgres.stop()
             } else {
                 postgres.kill()

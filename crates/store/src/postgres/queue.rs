@@ -34,14 +34,14 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct State {
-    spaces: HashMap<SpaceId, Waiting>,
+    spaces: HashMap<SpaceId, SpaceQueue>,
     /// Spaces with something waiting that no worker is at, those that wait longest first.
     ready: VecDeque<SpaceId>,
     closed: bool,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct SpaceQueue {
     jobs: VecDeque<Job>,
     /// A worker is at it.
     taken: bool,

@@ -133,21 +133,16 @@ mod tests {
 
     use super::*;
     use crate::accounts::SessionKind;
-    use crate::spaces::{CommitSink, Committed};
+    use crate::spaces::NoSink;
     use crate::sqlite::SqliteOptions;
     use crate::time::{SystemClock, SystemRandom};
 
     const SCHEMA: [&str; 2] =
         [include_str!("migrations/V2__accounts.sql"), include_str!("migrations/V5__sign_in.sql")];
 
-    struct Nobody;
-    impl CommitSink for Nobody {
-        fn committed(&self, _: Committed) {}
-    }
-
     fn open(path: &std::path::Path) -> SqliteStore {
         let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
-        SqliteStore::open(path, SqliteOptions::default(), Arc::new(Nobody), clock, random)
+        SqliteStore::open(path, SqliteOptions::default(), Arc::new(NoSink), clock, random)
             .expect("a new file opens")
     }
 

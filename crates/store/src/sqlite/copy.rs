@@ -293,7 +293,7 @@ fn pairs(
     Ok(found.into_iter().take(limit).map(|(pair, keeper)| PairWrite { pair, keeper }).collect())
 }
 
-/// Takes a part of a space in the writer's turn.
+/// Takes a part of a space on the writer's thread.
 struct PutPart {
     space: SpaceId,
     part: Option<Part>,

@@ -15,19 +15,13 @@ use rusqlite::{Connection, params};
 use super::recent::Snapshot;
 use super::{RecentLimits, SqliteOptions, SqliteStore, open, spaces};
 use crate::StoreError;
-use crate::spaces::{CommitSink, Committed, Origin, Space, SpaceStore, Upload};
+use crate::spaces::{NoSink, Origin, Space, SpaceStore, Upload};
 use crate::time::{SystemClock, SystemRandom, random_id};
-
-struct Nobody;
-
-impl CommitSink for Nobody {
-    fn committed(&self, _: Committed) {}
-}
 
 fn open_with(path: &Path, items: usize) -> SqliteStore {
     let recent = RecentLimits { max_generation_items: items, ..RecentLimits::default() };
     let options = SqliteOptions { recent, ..SqliteOptions::default() };
-    SqliteStore::open(path, options, Arc::new(Nobody), Arc::new(SystemClock), Arc::new(SystemRandom))
+    SqliteStore::open(path, options, Arc::new(NoSink), Arc::new(SystemClock), Arc::new(SystemRandom))
         .expect("it opens")
 }
 

@@ -9,19 +9,13 @@ use super::{invites, lists, members, purge, refusals, seen, spaces, users};
 use crate::postgres::accounts::sessions;
 use crate::postgres::transaction::Connection;
 use crate::postgres::{PostgresOptions, PostgresStore, anonymous, factors, hashes, identities};
-use crate::spaces::{CommitSink, Committed};
+use crate::spaces::NoSink;
 use crate::time::{SystemClock, SystemRandom};
-
-struct Nobody;
-
-impl CommitSink for Nobody {
-    fn committed(&self, _: Committed) {}
-}
 
 async fn open(database: &Database) -> PostgresStore {
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     let options = PostgresOptions::default();
-    PostgresStore::open(&database.url(), options, Arc::new(Nobody), clock, random).await.expect("it opens")
+    PostgresStore::open(&database.url(), options, Arc::new(NoSink), clock, random).await.expect("it opens")
 }
 
 /// The plan of a prepared statement, for whatever values.

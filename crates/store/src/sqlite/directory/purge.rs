@@ -44,7 +44,7 @@ pub(super) const BLOCKS: [(&str, &str); 2] = [
     ),
 ];
 
-/// Erases in the writer's turn. What is not flushed yet is flushed first: it would come back.
+/// Erases on the writer's thread. What is not flushed yet is flushed first: it would come back.
 pub(super) struct Purge {
     limit: u32,
     result: Result<u64, StoreError>,
