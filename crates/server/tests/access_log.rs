@@ -32,7 +32,7 @@ fn find<'a>(events: &'a [Value], kind: &str) -> &'a Value {
     events.iter().find(|event| event["kind"] == kind).unwrap_or_else(|| panic!("no {kind} in {events:?}"))
 }
 
-/// What the command lists, which runs beside the server.
+/// What the command lists while the server runs.
 #[track_caller]
 fn listed(server: &TestServer, arguments: &[&str]) -> Vec<Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lattice-server"));

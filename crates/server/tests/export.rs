@@ -35,7 +35,7 @@ fn export(server: &TestServer, account: &Account) -> BTreeMap<String, Vec<Value>
     lines(&text)
 }
 
-/// The same by command, beside the server.
+/// The same by command, while the server runs.
 #[track_caller]
 fn exported_by_command(server: &TestServer, user: &str) -> BTreeMap<String, Vec<Value>> {
     let output = command(server, user);
@@ -143,7 +143,7 @@ fn an_export_has_what_is_one_s_own_and_nothing_else() {
         assert!(!text.contains(not_hers), "{not_hers}");
     }
 
-    // An operator is given the same, beside the server.
+    // An operator is given the same while the server runs.
     for named in [&ann.user, &ann.email] {
         let mut by_command = exported_by_command(&server, named);
         let mut by_herself = export(&server, &ann);

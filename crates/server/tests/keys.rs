@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 /// Somebody logs in until another key signs.
 const UNLIMITED: [(&str, &str); 1] = [("RATE_SIGN_IN_ACCOUNT", "off")];
 
-/// Runs `lattice-server keys` beside the server.
+/// Runs `lattice-server keys` while the server runs.
 #[track_caller]
 fn keys(server: &TestServer, arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lattice-server"));

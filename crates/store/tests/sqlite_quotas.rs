@@ -112,7 +112,7 @@ async fn a_quota_that_another_process_sets_holds_at_once() {
     }
     assert_eq!(upload(&store, &space, ann, b"12345").await, Err(StoreError::QuotaExceeded));
     let subject = Subject::Space(space.id);
-    let mut file = QuotaFile::open(&path, &SystemRandom).expect("beside the store");
+    let mut file = QuotaFile::open(&path, &SystemRandom).expect("while the store is open");
     let account = file.quota_account(&subject).expect("an answer").expect("a space");
     assert_eq!(account.usage, Usage { bytes: 10, changes: 2 }, "with what is not flushed yet");
     let change = LimitsChange { changes: Some(Limit::Most(3)), ..LimitsChange::default() };

@@ -12,6 +12,7 @@ use lattice_protocol::id::parse_uuid;
 use lattice_store::access_log::{AccessEvent, EventCursor, EventQuery};
 use lattice_store::accounts::UserId;
 use lattice_store::directory::Page;
+use lattice_store::spaces::NoSink;
 use lattice_store::sqlite;
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
 
@@ -19,7 +20,6 @@ use crate::backend::Backend;
 use crate::config::{Config, Database};
 use crate::http::access_log::EventView;
 use crate::http::page::uuid;
-use lattice_store::spaces::NoSink;
 
 /// Events that are read at a time.
 const PAGE: u32 = 1_000;

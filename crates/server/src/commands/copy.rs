@@ -8,13 +8,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lattice_auth::Keys;
 use lattice_store::copy::{CopySource, CopyTarget, Progress, copy};
 use lattice_store::postgres::{PostgresOptions, PostgresStore};
+use lattice_store::spaces::NoSink;
 use lattice_store::sqlite::{SqliteOptions, SqliteStore};
 use lattice_store::time::{SystemClock, SystemRandom};
 
 use super::say;
 use crate::backend::STORED_KEYS;
 use crate::config::{Config, Database};
-use lattice_store::spaces::NoSink;
 
 /// How often the bar moves while nothing is complete.
 const TICK: Duration = Duration::from_millis(200);

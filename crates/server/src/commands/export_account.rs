@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lattice_auth::audit::{Event, Kind};
 use lattice_store::accounts::UserId;
+use lattice_store::spaces::NoSink;
 use lattice_store::sqlite;
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom, random_id};
 use tokio::sync::mpsc;
@@ -14,7 +15,6 @@ use super::access_log::Source;
 use crate::backend::Backend;
 use crate::config::{Config, Database};
 use crate::export::Exporter;
-use lattice_store::spaces::NoSink;
 
 /// Pieces that wait to be written.
 const MAX_WAITING_PIECES: usize = 2;

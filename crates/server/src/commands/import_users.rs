@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use lattice_auth::{ImportError, Imported, Importer, ServerSecret};
+use lattice_store::spaces::NoSink;
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
 
 use super::say;
 use crate::backend::Backend;
 use crate::config::Config;
-use lattice_store::spaces::NoSink;
 
 /// Longest line, in bytes: an address, a hash and a name need less than two thousand.
 const MAX_LINE_BYTES: usize = 64 << 10;

@@ -5,12 +5,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Subcommand;
 use lattice_auth::{FileKeys, KeyState, KeyStore, Keys, Rotation, rotate_keys};
+use lattice_store::spaces::NoSink;
 use lattice_store::time::{Clock, Random, SystemClock, SystemRandom};
 
 use super::say;
 use crate::backend::Backend;
 use crate::config::{Config, Database};
-use lattice_store::spaces::NoSink;
 
 /// What is done with the keys that sign access tokens. It may be done while servers run; they notice within seconds.
 #[derive(Subcommand, Clone, Debug)]

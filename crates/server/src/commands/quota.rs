@@ -11,13 +11,13 @@ use lattice_store::access_log::{AccessEvent, AccessLog};
 use lattice_store::accounts::{AccountStore, UserId};
 use lattice_store::postgres::{PostgresOptions, PostgresStore};
 use lattice_store::quotas::{Account, Limit, LimitsChange, QuotaStore, Subject};
+use lattice_store::spaces::NoSink;
 use lattice_store::sqlite::{QuotaFile, find_user};
 use lattice_store::time::{Clock, SystemClock, SystemRandom, random_id};
 
 use super::say;
 use crate::config::{Config, Database};
 use crate::limits::quotas::Amount;
-use lattice_store::spaces::NoSink;
 
 /// What is done about quotas.
 #[derive(Subcommand, Clone, Debug)]

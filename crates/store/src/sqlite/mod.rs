@@ -5,7 +5,6 @@ mod accounts;
 mod anonymous;
 mod audit;
 mod backup;
-mod beside;
 mod block;
 mod columns;
 mod copy;
@@ -31,6 +30,7 @@ mod starts;
 mod tests;
 mod version;
 mod wal;
+mod while_running;
 mod writer;
 
 use std::fs::File;
@@ -49,11 +49,11 @@ use crate::spaces::CommitSink;
 use crate::time::{Clock, Random};
 
 pub use backup::{backup, restore};
-pub use beside::{find_user, read_access_log, snapshot};
 pub use group::Group;
 pub use open::{Identity, OpenError, open_connection, prepare};
 pub use quotas::QuotaFile;
 pub use recent::{RecentLimits, Snapshot};
+pub use while_running::{find_user, read_access_log, snapshot};
 
 use readers::Readers;
 use starts::Starts;

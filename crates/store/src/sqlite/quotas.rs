@@ -31,7 +31,7 @@ pub(super) struct Keeper {
     spaces: HashMap<u32, Held>,
     /// What all spaces of an owner hold.
     owners: HashMap<[u8; 16], Usage>,
-    /// Changes when another process has written: `quota set` may run beside a server.
+    /// Changes when another process has written: `quota set` may run while a server does.
     data_version: Option<i64>,
 }
 
@@ -259,7 +259,7 @@ pub(super) fn count_once(connection: &mut Connection) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// The quotas of a database file, beside a server that runs on it: what is set is seen by its next commit.
+/// The quotas of a database file, for use while a server runs on it: what is set is seen by its next commit.
 pub struct QuotaFile(Connection);
 
 impl QuotaFile {

@@ -1,4 +1,4 @@
-//! Looking into a file that a server may be using: what is in its tables, not what it has in memory.
+//! Looking into a file while a server runs on it: what is in its tables, not what it has in memory.
 
 use std::path::Path;
 
