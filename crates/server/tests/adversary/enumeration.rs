@@ -10,7 +10,12 @@ use crate::common::server::TestServer;
 
 /// Everything of an answer that does not change by itself.
 fn shape(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
-    let headers = answer.headers.iter().filter(|(name, _)| !matches!(&**name, "date" | "x-request-id")).cloned().collect();
+    let headers = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| !matches!(&**name, "date" | "x-request-id"))
+        .cloned()
+        .collect();
     (answer.status, headers, answer.body.clone())
 }
 

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::recent::RecentLimits;
 use super::starts::{self, OF_A_BACKUP, sync_folder};
-use super::{OpenError, beside, copy, log, open};
+use super::{OpenError, copy, log, open, while_running};
 use crate::backup::{BackupError, Contents, Restored};
 use crate::restores::{BACKUP, PLACE};
 use crate::time::Random;
@@ -70,7 +70,7 @@ pub fn backup(path: &Path, to: &Path, now_us: i64) -> Result<Contents, BackupErr
         return Err(BackupError::Exists(to.to_path_buf()));
     }
     let partial = Partial::create(with(to, ".partial"))?;
-    beside::copy_to(path, partial.path()).map_err(|error| unusable(path, error))?;
+    while_running::copy_to(path, partial.path()).map_err(|error| unusable(path, error))?;
     let connection = Connection::open(partial.path())?;
     if copy::is_unfinished(&connection)? {
         return Err(BackupError::Unusable(OpenError::Unfinished(path.display().to_string()).to_string()));
