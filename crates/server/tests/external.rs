@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 use common::device::{Device, ITEM, converge, field, row_id};
 use common::entry::{Entry, new_row};
 use common::http::{self, Account, get, post, sign_up};
-use common::json_client::{JsonClient, change, shake};
+use common::json_client::{JsonClient, change};
 use common::server::{TestServer, run_to_end};
 use common::socket::{Socket, handshake};
 use lattice_protocol::value;
@@ -197,7 +197,7 @@ fn an_issuer_that_is_down_makes_no_token_bad() {
     let server = start(&issuer, &[]);
     let good = issuer.mint(&token("ann"));
     assert_eq!(refused(&server, &good), (503, "provider_unavailable".to_owned()));
-    let shaken = shake(&server, "/sync", &good);
+    let shaken = handshake(&server, "/sync", Some(&good), b"");
     assert!(shaken.header("retry-after").is_some());
     issuer.set_key_set(KeySet::Good, &[]);
     let mut server = server;
