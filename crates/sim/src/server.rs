@@ -427,6 +427,7 @@ impl Server {
             incoming: waiting.incoming.clone(),
             plain: peer.json.is_some(),
             echoes: waiting.echoes,
+            read_only: false,
             bytes: waiting.bytes,
         };
         let result = self.group.upload(world.connection(), &mut upload, now_us);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use lattice_engine::{Delivery, Outcome, Verdict};
 use lattice_protocol::Code;
-use lattice_protocol::native::{AckId, AuditLogFrame, encode_ack, encode_rejected};
+use lattice_protocol::native::{AckId, AuditLogFrame, encode_ack, encode_nack};
 
 /// A delivered frame is ended once it has this many bytes; a single larger entry still goes whole.
 pub(super) const MAX_DELIVERY_BYTES: usize = 256 << 10;
@@ -40,6 +40,14 @@ pub(super) fn refused_codes(outcomes: &[Outcome]) -> impl Iterator<Item = Code> 
     })
 }
 
+/// What a client is told of a refusal that no ack answers: a `nack` of no entries.
+///
+/// Never `rejected`: there are clients that take it as the verdict on everything that they have in flight, and never send any
+/// of that again. What the server has not received yet is in flight too, so it cannot know of a moment at which nothing is.
+pub(super) fn refusal_frame(code: Code, why: &str) -> Bytes {
+    encode_nack(std::iter::empty(), &format!("{code}: {why}"))
+}
+
 /// What a client is told of refused changes that have no id to acknowledge: one event for each code.
 pub(super) fn refusals_of(outcomes: &[Outcome]) -> impl Iterator<Item = Bytes> {
     let mut counts: Vec<(Code, usize)> = Vec::new();
@@ -53,6 +61,6 @@ pub(super) fn refusals_of(outcomes: &[Outcome]) -> impl Iterator<Item = Bytes> {
     }
     counts.into_iter().map(|(code, count)| {
         let what = "of the frame refused; without an id there is nothing to acknowledge";
-        encode_rejected(code, &format!("{count} {} {what}", if count == 1 { "entry" } else { "entries" }))
+        refusal_frame(code, &format!("{count} {} {what}", if count == 1 { "entry" } else { "entries" }))
     })
 }

@@ -10,14 +10,14 @@ use std::task::Poll;
 use bytes::Bytes;
 use lattice_engine::Outcome;
 use lattice_protocol::limits::MAX_CHANGES_PER_FRAME;
-use lattice_protocol::native::{AuditLogFrame, ClientFrame, decode, encode_floor_reset, encode_rejected};
+use lattice_protocol::native::{AuditLogFrame, ClientFrame, decode, encode_floor_reset};
 use lattice_protocol::{Code, FrameError, Incoming};
 use lattice_store::StoreError;
 use tokio::time::{Sleep, sleep_until};
 use yawc::Frame;
 
 use super::SyncState;
-use super::answer::{ack_frame, frames_of, refusals_of, refused_codes};
+use super::answer::{ack_frame, frames_of, refusal_frame, refusals_of, refused_codes};
 use super::line::{End, Line, LineEvent};
 use super::seat::{MAX_PAGE_ROWS, Refusal, Seat};
 
@@ -66,9 +66,11 @@ impl<'a> Native<'a> {
     pub(super) fn new(
         state: &'a SyncState,
         line: &'a mut Line,
-        seat: Box<Seat>,
+        mut seat: Box<Seat>,
         lost_checkpoint: Option<&str>,
     ) -> Self {
+        // A token of this dialect never changes while its connection lives.
+        seat.read_only = !line.identity.permissions.can_write();
         if let Some(id) = lost_checkpoint {
             let why = "the checkpoint is unknown here; full state follows";
             line.outbox.push(encode_floor_reset(Some(id), why));
@@ -221,9 +223,6 @@ impl<'a> Native<'a> {
         let decoded = off_thread(payload.clone(), |payload| decode(payload, MAX_CHANGES_PER_FRAME)).await;
         match decoded {
             Ok(ClientFrame::Changes(incoming)) if incoming.is_empty() => {}
-            Ok(ClientFrame::Changes(_)) if !self.line.identity.permissions.can_write() => {
-                self.refuse(Code::PermissionDenied, "the token of this connection may only read");
-            }
             Ok(ClientFrame::Changes(incoming)) => self.upload(incoming, bytes).await?,
             // What a client has applied is its own affair: its checkpoint tells at the next connection.
             Ok(ClientFrame::Ack { .. }) => {}
@@ -235,7 +234,7 @@ impl<'a> Native<'a> {
     }
 
     fn refuse(&mut self, code: Code, why: &str) {
-        self.line.outbox.push(encode_rejected(code, why));
+        self.line.outbox.push(refusal_frame(code, why));
         self.line.log.refusals().frame_refused(code, None);
     }
 

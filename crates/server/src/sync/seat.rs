@@ -206,6 +206,8 @@ pub(super) struct Seat {
     plain: bool,
     origin: Arc<Origin>,
     pub(super) uploads: Uploads,
+    /// The token of the connection may only read.
+    pub(super) read_only: bool,
     /// The version of the directory at the last look at access.
     version: u64,
 }
@@ -241,6 +243,7 @@ impl Seat {
             plain: ask.plain,
             origin,
             uploads: Uploads::default(),
+            read_only: false,
             version,
         };
         Ok((seat, lost))
@@ -311,6 +314,7 @@ impl Seat {
             incoming,
             plain: self.plain,
             echoes: self.stream.echoes(),
+            read_only: self.read_only,
             bytes,
         };
         let underway = state.uploads.begin();
