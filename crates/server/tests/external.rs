@@ -237,7 +237,8 @@ fn a_token_that_may_only_read_changes_nothing() {
     assert_eq!(last(&made.row).expect("a correction")["operation"], "DELETE");
     assert_eq!(last("t1").expect("a correction")["changedFields"]["name"]["value"], "Oslo");
     let (_, inbox) = get(&server, "/refusals", &reader.token);
-    let codes: Vec<_> = inbox["refusals"].as_array().expect("a list").iter().map(|one| &one["code"]).collect();
+    let codes: Vec<_> =
+        inbox["refusals"].as_array().expect("a list").iter().map(|one| &one["code"]).collect();
     assert_eq!(codes, ["permission_denied"; 2], "{inbox}");
     assert_eq!(writing.space("me").value("Trip", "t1", "name"), Some("\"Oslo\""));
     for (path, body) in [

@@ -23,7 +23,7 @@ use super::json::{Json, Switched};
 use super::line::{End, Line};
 use super::logged::{Logged, SocketLog};
 use super::native::{self, Finished};
-use super::seat::{self, Ask, Came, Refusal, Seat};
+use super::seat::{self, Ask, Came, LostCheckpoint, Refusal, Seat};
 use super::{SyncState, audited, farewell};
 use crate::http::bearer;
 use crate::http::openapi::problems;
@@ -141,6 +141,10 @@ async fn admit(state: &SyncState, named: Option<String>, request: &Parts) -> Res
         let ask = Ask { selector: seat::selector(name), filter: None, schema_version, plain: false };
         let came = checkpoint.clone().map_or(Came::Lost, Came::Checkpoint);
         let (seat, lost) = Seat::open(state, seat::new_writer(state, &origin), ask, came).await?;
+        let lost = match lost {
+            Some(_) => Some(seat.lost_checkpoint(state).await.map_err(Refusal::from)?),
+            None => None,
+        };
         Some((Box::new(seat), lost))
     };
     drop(turn);
@@ -191,7 +195,7 @@ struct Opened {
     schema_version: Option<u64>,
     checkpoint: Option<String>,
     /// The seat of a client that did not ask for the JSON dialect, and its checkpoint if that could not be resolved.
-    native: Option<(Box<Seat>, Option<String>)>,
+    native: Option<(Box<Seat>, Option<LostCheckpoint>)>,
 }
 
 impl Opened {

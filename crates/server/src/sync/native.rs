@@ -19,7 +19,7 @@ use yawc::Frame;
 use super::SyncState;
 use super::answer::{ack_frame, frames_of, refusal_frame, refusals_of, refused_codes};
 use super::line::{End, Line, LineEvent};
-use super::seat::{MAX_PAGE_ROWS, Refusal, Seat};
+use super::seat::{LostCheckpoint, MAX_PAGE_ROWS, Refusal, Seat};
 
 /// Commits taken from the ring at once.
 const MAX_COMMITS_PER_TURN: usize = 64;
@@ -67,13 +67,13 @@ impl<'a> Native<'a> {
         state: &'a SyncState,
         line: &'a mut Line,
         mut seat: Box<Seat>,
-        lost_checkpoint: Option<&str>,
+        lost: Option<LostCheckpoint>,
     ) -> Self {
         // A token of this dialect never changes while its connection lives.
         seat.read_only = !line.identity.permissions.can_write();
-        if let Some(id) = lost_checkpoint {
+        if let Some(LostCheckpoint { newest }) = lost {
             let why = "the checkpoint is unknown here; full state follows";
-            line.outbox.push(encode_floor_reset(Some(id), why));
+            line.outbox.push(encode_floor_reset(newest.as_deref(), why));
         }
         let access_seen = seat.signal.borrow().access;
         Self { state, line, seat, access_seen, first: true, ending: None }
@@ -301,7 +301,7 @@ pub(super) async fn serve(
     state: &SyncState,
     line: &mut Line,
     seat: Box<Seat>,
-    lost_checkpoint: Option<String>,
+    lost: Option<LostCheckpoint>,
 ) -> Finished {
-    Native::new(state, line, seat, lost_checkpoint.as_deref()).serve().await
+    Native::new(state, line, seat, lost).serve().await
 }

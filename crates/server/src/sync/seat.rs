@@ -51,6 +51,13 @@ pub(super) enum Came {
     Checkpoint(String),
 }
 
+/// A checkpoint that is not known here.
+pub(super) struct LostCheckpoint {
+    /// The id of the newest change that the space accepted: clients are to send again what they hold above it. `None` where
+    /// there is none, or the client may not see everything.
+    pub(super) newest: Option<String>,
+}
+
 /// Which space is asked for, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
@@ -247,6 +254,16 @@ impl Seat {
             version,
         };
         Ok((seat, lost))
+    }
+
+    /// What a client is told whose checkpoint is not known. Where it may not see everything, it is not told the id of what
+    /// it may not see.
+    pub(super) async fn lost_checkpoint(&self, state: &SyncState) -> Result<LostCheckpoint, StoreError> {
+        let newest = match self.stream.view().is_restricted() {
+            true => None,
+            false => state.store.newest_accepted(&self.space).await?,
+        };
+        Ok(LostCheckpoint { newest: newest.map(|(id, spelling)| id.to_text(spelling)) })
     }
 
     /// Whether access may have changed since it was looked at last.
