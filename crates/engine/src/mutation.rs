@@ -108,6 +108,8 @@ mutations! {
     HastyView = "hasty-view",
     /// Uploads that overtook one which was refused as a whole are not answered with current values.
     OvertakenUploads = "overtaken-uploads",
+    /// Whatever a client leaves out of its acks counts as stored.
+    UnreadAcks = "unread-acks",
 }
 
 #[cfg(feature = "mutations")]

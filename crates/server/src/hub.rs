@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::bus::Outbox;
 use crate::spaces::AccessHints;
 
-pub use commit_frame::{CommitFrame, PlainKey};
+pub use commit_frame::{CommitFrame, NativeFrame, PlainKey};
 pub use presence::{MAX_PRESENT_CLIENTS, Present, Shown, Watched};
 
 mod commit_frame;

@@ -188,6 +188,7 @@ impl Server {
             admission: Arc::new(Admission::new(config.max_handshakes, config.max_pages, Arc::clone(&random))),
             uploads: Arc::clone(&readiness.uploads),
             pulls: Arc::clone(&readiness.pulls),
+            unstorable: Arc::default(),
             limits: Arc::new(SyncLimits {
                 max_frame_bytes: config.max_frame_bytes,
                 ping_interval: config.ping_interval(),

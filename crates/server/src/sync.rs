@@ -12,6 +12,7 @@ mod logged;
 mod native;
 mod outbox;
 mod seat;
+pub mod unstorable;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ use crate::limits::Limits;
 use crate::work::Work;
 
 use admission::Admission;
+use unstorable::Unstorable;
 
 /// What sync sockets share.
 #[derive(Clone)]
@@ -62,6 +64,8 @@ pub struct SyncState {
     pub uploads: Arc<Work>,
     /// Pages that are being read.
     pub pulls: Arc<Work>,
+    /// Rows that connected devices cannot store.
+    pub unstorable: Arc<Unstorable>,
     /// Limits of sockets.
     pub limits: Arc<SyncLimits>,
     /// How often anybody may try.

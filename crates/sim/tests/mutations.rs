@@ -60,6 +60,9 @@ const SHARED: &[(&str, u64)] = &[
     ("overtaken-uploads", 291_360),
 ];
 
+/// Rules that histories of their own miss, in `crates/engine/tests`: no client of the simulation comes near them.
+const ELSEWHERE: &[&str] = &["unread-acks"];
+
 #[test]
 fn every_rule_is_missed_when_it_is_taken_away() {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -67,6 +70,9 @@ fn every_rule_is_missed_when_it_is_taken_away() {
     let mut not_missed = Vec::new();
     for mutation in Mutation::ALL {
         let name = mutation.as_str();
+        if ELSEWHERE.contains(&name) {
+            continue;
+        }
         let shared = SHARED.iter().find(|(known, _)| *known == name);
         let kind = if shared.is_some() { Kind::Shared } else { Kind::Single };
         let known = shared.or(FIRST_SEEDS.iter().find(|(known, _)| *known == name));

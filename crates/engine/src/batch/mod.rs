@@ -442,7 +442,7 @@ impl<'a> Batch<'a> {
         let Some(row) = &mut slot.row else { return };
         slot.dirty |= row.share(|name| match wanted {
             Wanted::Fields(names) => names.iter().any(|wanted| wanted == name),
-            Wanted::WholeRow(_) | Wanted::Refused => true,
+            Wanted::WholeRow(_) | Wanted::Refused | Wanted::Again => true,
         });
     }
 

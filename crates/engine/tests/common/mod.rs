@@ -1,6 +1,7 @@
 //! A store in memory.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod deliveries;
 pub(crate) mod draw;
 pub(crate) mod history;
 

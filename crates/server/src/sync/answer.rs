@@ -1,7 +1,7 @@
 //! From what the engine decides to frames.
 
 use bytes::Bytes;
-use lattice_engine::{Delivery, Outcome, Verdict};
+use lattice_engine::{Delivered, Delivery, Outcome, Verdict};
 use lattice_protocol::Code;
 use lattice_protocol::native::{AckId, AuditLogFrame, encode_ack, encode_nack};
 
@@ -10,20 +10,23 @@ pub(super) const MAX_DELIVERY_BYTES: usize = 256 << 10;
 /// A delivered frame is ended once it has this many entries: clients apply and acknowledge frame by frame.
 pub(super) const MAX_DELIVERY_ENTRIES: usize = 1_000;
 
-/// The frames of a delivery: entries and corrections first, then the acks.
-pub(super) fn frames_of(delivery: Delivery, mut send: impl FnMut(Bytes)) {
-    let mut frame = AuditLogFrame::new();
-    for entry in delivery.entries.iter().chain(&delivery.corrections) {
+/// The frames of a delivery, each with what is in it: entries and corrections first, then the acks.
+pub(super) fn frames_of(delivery: Delivery, mut send: impl FnMut(Bytes, Vec<Delivered>)) {
+    let (mut frame, mut inside) = (AuditLogFrame::new(), Vec::new());
+    let entries = delivery.entries.iter().map(|entry| (entry, false));
+    for (entry, corrects) in entries.chain(delivery.corrections.iter().map(|entry| (entry, true))) {
         frame.push(entry);
+        let delivered = Delivered::of(entry, inside.last());
+        inside.push(Delivered { whole: delivered.whole || corrects, ..delivered });
         if frame.len() >= MAX_DELIVERY_BYTES || frame.count() >= MAX_DELIVERY_ENTRIES {
-            send(std::mem::take(&mut frame).finish());
+            send(std::mem::take(&mut frame).finish(), std::mem::take(&mut inside));
         }
     }
     if !frame.is_empty() {
-        send(frame.finish());
+        send(frame.finish(), inside);
     }
     if let Some(acks) = ack_frame(delivery.acks) {
-        send(acks);
+        send(acks, Vec::new());
     }
 }
 

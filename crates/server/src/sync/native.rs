@@ -8,10 +8,10 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use bytes::Bytes;
-use lattice_engine::Outcome;
+use lattice_engine::{Deliveries, Outcome};
 use lattice_protocol::limits::MAX_CHANGES_PER_FRAME;
 use lattice_protocol::native::{AuditLogFrame, ClientFrame, decode, encode_floor_reset};
-use lattice_protocol::{Code, FrameError, Incoming};
+use lattice_protocol::{Code, EntryId, FrameError, Incoming};
 use lattice_store::StoreError;
 use tokio::time::{Sleep, sleep_until};
 use yawc::Frame;
@@ -54,6 +54,8 @@ pub(super) struct Native<'a> {
     state: &'a SyncState,
     line: &'a mut Line,
     seat: Box<Seat>,
+    /// What the client was sent and has not acknowledged yet.
+    deliveries: Deliveries,
     /// What the signal said of access at the last look.
     access_seen: u64,
     /// No data frame has come yet.
@@ -76,7 +78,7 @@ impl<'a> Native<'a> {
             line.outbox.push(encode_floor_reset(newest.as_deref(), why));
         }
         let access_seen = seat.signal.borrow().access;
-        Self { state, line, seat, access_seen, first: true, ending: None }
+        Self { state, line, seat, deliveries: Deliveries::default(), access_seen, first: true, ending: None }
     }
 
     /// Serves the client until the connection ends.
@@ -158,6 +160,9 @@ impl<'a> Native<'a> {
     /// Fills the outbox with what the client is due.
     async fn fill(&mut self) -> Result<(), End> {
         while self.line.outbox.is_empty() {
+            let now_us = self.state.clock.now_us();
+            let again = self.deliveries.take_due(now_us);
+            self.seat.stream.send_again(again);
             let head = self.seat.signal.borrow_and_update().head;
             if !self.seat.stream.wants_pull(head) {
                 return Ok(());
@@ -175,7 +180,8 @@ impl<'a> Native<'a> {
                 self.line.outbox.push(frame.finish());
                 continue;
             }
-            let position = self.seat.stream.cursor().position;
+            let before = self.seat.stream.cursor();
+            let position = before.position;
             if self.seat.stream.takes_live()
                 && let Some((reached, frames)) =
                     self.seat.live.recent(position, self.seat.stream.writer(), MAX_COMMITS_PER_TURN)
@@ -186,13 +192,19 @@ impl<'a> Native<'a> {
                     continue;
                 }
                 let frames = frames.iter().filter_map(|frame| frame.native());
-                frames.for_each(|frame| self.line.outbox.push(frame));
+                for (frame, inside) in frames {
+                    self.line.outbox.push(frame);
+                    self.deliveries.sent(before, inside, now_us);
+                }
                 self.seat.stream.sent_live(reached);
                 continue;
             }
             let pulled = self.seat.pull(self.state, MAX_PAGE_ROWS).await;
             let (delivery, _) = pulled.map_err(|refusal| End::no_access(&refusal))?;
-            frames_of(delivery, |frame| self.line.outbox.push(frame));
+            frames_of(delivery, |frame, inside| {
+                self.line.outbox.push(frame);
+                self.deliveries.sent(before, inside.into(), now_us);
+            });
         }
         Ok(())
     }
@@ -224,8 +236,7 @@ impl<'a> Native<'a> {
         match decoded {
             Ok(ClientFrame::Changes(incoming)) if incoming.is_empty() => {}
             Ok(ClientFrame::Changes(incoming)) => self.upload(incoming, bytes).await?,
-            // What a client has applied is its own affair: its checkpoint tells at the next connection.
-            Ok(ClientFrame::Ack { .. }) => {}
+            Ok(ClientFrame::Ack { ids }) => self.acked(&ids),
             Ok(ClientFrame::Typed) if first => return Err(Finished::Json(payload)),
             Ok(_) => self.refuse(Code::UnknownFrame, "a frame here holds auditLog or ack"),
             Err(error) => self.refuse(error.code, &error.detail),
@@ -236,6 +247,13 @@ impl<'a> Native<'a> {
     fn refuse(&mut self, code: Code, why: &str) {
         self.line.outbox.push(refusal_frame(code, why));
         self.line.log.refusals().frame_refused(code, None);
+    }
+
+    fn acked(&mut self, ids: &[EntryId]) {
+        self.deliveries.acked(ids, self.state.clock.now_us());
+        if let Some(rows) = self.deliveries.take_unstorable() {
+            self.state.unstorable.set(self.seat.device(), rows);
+        }
     }
 
     async fn upload(&mut self, incoming: Vec<Incoming>, bytes: usize) -> Result<(), End> {
@@ -279,6 +297,12 @@ impl<'a> Native<'a> {
             self.line.outbox.push(acks);
         }
         Ok(())
+    }
+}
+
+impl Drop for Native<'_> {
+    fn drop(&mut self) {
+        self.state.unstorable.forget(self.seat.stream.writer());
     }
 }
 

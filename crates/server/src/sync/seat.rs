@@ -14,12 +14,13 @@ use lattice_engine::{
 use lattice_protocol::plain::Filter;
 use lattice_protocol::{Code, EntryId, Incoming, Outgoing};
 use lattice_store::StoreError;
-use lattice_store::accounts::UserId;
+use lattice_store::accounts::{SessionId, UserId};
 use lattice_store::directory::{SchemaRule, Selector, SpaceAccess, SpaceKind};
 use lattice_store::spaces::{Origin, Space, Upload, UploadAnswer};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::admission::Overloaded;
+use super::unstorable::Device;
 use super::{SyncState, audited};
 use crate::hub::{LiveSpace, Signal};
 use crate::work::Piece;
@@ -264,6 +265,12 @@ impl Seat {
             false => state.store.newest_accepted(&self.space).await?,
         };
         Ok(LostCheckpoint { newest: newest.map(|(id, spelling)| id.to_text(spelling)) })
+    }
+
+    /// Whose connection it is, and of which space.
+    pub(super) fn device(&self) -> Device {
+        let Origin { writer, user, session, .. } = *self.origin;
+        Device { connection: writer, user: UserId(user), session: SessionId(session), space: self.space.id }
     }
 
     /// Whether access may have changed since it was looked at last.

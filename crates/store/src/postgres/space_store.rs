@@ -110,7 +110,10 @@ impl SpaceStore for PostgresStore {
             attempt!(self, Mode::Single, |c| {
                 let row = query_opt(c, sql, &[&uuid(space.id.0), &MAX_LINES_LOOKED_AT]).await?;
                 row.map(|row| {
-                    Ok((EntryId(id(&row, 0)?), Spelling(row.try_get::<_, i32>(1)?.cast_unsigned())))
+                    Ok::<_, PgError>((
+                        EntryId(id(&row, 0)?),
+                        Spelling(row.try_get::<_, i32>(1)?.cast_unsigned()),
+                    ))
                 })
                 .transpose()
             })
