@@ -110,6 +110,10 @@ mutations! {
     OvertakenUploads = "overtaken-uploads",
     /// Whatever a client leaves out of its acks counts as stored.
     UnreadAcks = "unread-acks",
+    /// A DELETE that the filter of a native client has made deletes the row for everybody.
+    DeletesByFilter = "deletes-by-filter",
+    /// A whole row that a filtered client uploads edits every field in which it differs.
+    StaleEdits = "stale-edits",
 }
 
 #[cfg(feature = "mutations")]

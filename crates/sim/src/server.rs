@@ -428,6 +428,7 @@ impl Server {
             plain: peer.json.is_some(),
             echoes: waiting.echoes,
             read_only: false,
+            applied: None,
             bytes: waiting.bytes,
         };
         let result = self.group.upload(world.connection(), &mut upload, now_us);

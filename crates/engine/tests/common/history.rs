@@ -312,6 +312,7 @@ impl History {
             timestamp_us: self.rng.chance(30).then(|| 900_000 + self.rng.below(200_000) as i64),
             synthesized: false,
             filter_removal: false,
+            by_filter: false,
             raw: Bytes::new(),
         };
         note!(

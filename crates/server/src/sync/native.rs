@@ -257,6 +257,8 @@ impl<'a> Native<'a> {
     }
 
     async fn upload(&mut self, incoming: Vec<Incoming>, bytes: usize) -> Result<(), End> {
+        // As it was when the frame came: what has left since is not known to it.
+        let applied = self.deliveries.applied(self.seat.stream.cursor());
         let mut permit = std::pin::pin!(self.state.upload_permit(bytes));
         let permit = loop {
             // Answers are taken meanwhile: what they give back may be the very part of the budget that is missing.
@@ -273,6 +275,7 @@ impl<'a> Native<'a> {
             return Ok(());
         }
         self.line.uploaded(self.state, incoming.len(), bytes);
+        self.seat.applied = Some(applied);
         let sent = self.seat.upload(self.state, incoming, bytes, permit).await;
         sent.map_err(|error| End::internal(&error))
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use lattice_engine::{
-    Checkpoint, Delivery, Outcome, PullData, PullRequest, Resume, Role, Seq, Shown, SpaceId, Start, Stream,
-    View, WriterId,
+    Checkpoint, Cursor, Delivery, Outcome, PullData, PullRequest, Resume, Role, Seq, Shown, SpaceId, Start,
+    Stream, View, WriterId,
 };
 use lattice_protocol::plain::Filter;
 use lattice_protocol::{Code, EntryId, Incoming, Outgoing};
@@ -216,6 +216,8 @@ pub(super) struct Seat {
     pub(super) uploads: Uploads,
     /// The token of the connection may only read.
     pub(super) read_only: bool,
+    /// Of a native client: what it is known to have applied.
+    pub(super) applied: Option<Cursor>,
     /// The version of the directory at the last look at access.
     version: u64,
 }
@@ -252,6 +254,7 @@ impl Seat {
             origin,
             uploads: Uploads::default(),
             read_only: false,
+            applied: None,
             version,
         };
         Ok((seat, lost))
@@ -339,6 +342,7 @@ impl Seat {
             plain: self.plain,
             echoes: self.stream.echoes(),
             read_only: self.read_only,
+            applied: self.applied,
             bytes,
         };
         let underway = state.uploads.begin();
