@@ -46,6 +46,7 @@ pub async fn spaces(store: Arc<dyn SpaceStore>, sink: &RecordingSink) {
     pages_follow_the_order_of_changes(&*store).await;
     deletes_leave_tombstones(&*store).await;
     pages_leave_out_tombstones_up_to_a_seq(&*store).await;
+    equal_times_are_decided_by_arrival(&*store).await;
     pairs_of_links_are_kept(&*store).await;
     refused_changes_are_logged(&*store).await;
     corrections_are_read_with_the_page(&*store).await;
@@ -260,6 +261,41 @@ async fn pages_leave_out_tombstones_up_to_a_seq(store: &dyn SpaceStore) {
     assert_eq!(page(5, 10, 1).await, (vec![10], false, 10));
     device.send(store, vec![delete(&rows[5])]).await;
     assert_eq!(page(5, 11, 1).await, (vec![], false, 11));
+}
+
+/// Also before 1970, and whatever the ids: within an upload, and from one to the next.
+async fn equal_times_are_decided_by_arrival(store: &dyn SpaceStore) {
+    use Verdict::{Applied, Superseded};
+    for time_us in [1_000_000, 0, -1, -9_000_000_000_000_000] {
+        let device = Device::new(store).await;
+        let row = uuid_row();
+        let at = |time_us, operation, value| {
+            let fields = [("n", integer(value))];
+            let fields = if operation == Operation::Delete { &fields[..0] } else { &fields[..] };
+            let made = change(operation, "Item", &row, fields);
+            Incoming::Change(Change { timestamp_us: Some(time_us), ..made })
+        };
+        let (insert, update, delete) = (Operation::Insert, Operation::Update, Operation::Delete);
+        for value in 0..8 {
+            assert_eq!(device.send(store, vec![at(time_us, insert, value)]).await, [Applied]);
+        }
+        let many = (8..16).map(|value| at(time_us, update, value)).collect();
+        assert_eq!(device.send(store, many).await, [Applied; 8]);
+        let request = PullRequest::page(0, 9, 1 << 20);
+        let data = store.pull(&device.space, &request).await.expect("a page");
+        assert_eq!(
+            (data.rows[0].fields[0].value.clone(), data.rows[0].fields[0].stamp.time_us),
+            (integer(15), time_us)
+        );
+        let replaced = vec![at(time_us, delete, 0), at(time_us, insert, 16)];
+        assert_eq!(device.send(store, replaced).await, [Applied; 2]);
+        assert_eq!(device.send(store, vec![at(time_us - 1, update, 17)]).await, [Superseded]);
+        let data = store.pull(&device.space, &request).await.expect("a page");
+        assert_eq!(data.rows[0].fields[0].value, integer(16));
+        assert_eq!(device.send(store, vec![at(time_us, delete, 0)]).await, [Applied]);
+        let lines = store.audit(&device.space, 0, 100).await.expect("the log");
+        assert!(lines.iter().all(|line| line.record.time_us == time_us || line.record.verdict == Superseded));
+    }
 }
 
 async fn pairs_of_links_are_kept(store: &dyn SpaceStore) {
