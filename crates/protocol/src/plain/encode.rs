@@ -4,7 +4,7 @@ use alloc::{string::ToString, vec::Vec};
 use bytes::Bytes;
 
 use super::{AckId, Role, Space, UploadId};
-use crate::{Code, Spelling, json::write_string, native::write_uuid};
+use crate::{Code, Spelling, json::write_string, native::write_uuid, timestamp};
 
 /// What became of a change.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -92,6 +92,8 @@ pub struct Welcome<'a> {
     pub max_frame_bytes: u64,
     /// Most changes of an upload that are accepted.
     pub max_changes: u64,
+    /// The server's clock, in microseconds since 1970.
+    pub now_us: i64,
 }
 
 /// An object in the making.
@@ -137,6 +139,11 @@ impl Object {
 
     fn number(&mut self, key: &str, number: u64) {
         self.raw(key, number.to_string().as_bytes());
+    }
+
+    /// Seconds since 1970, as the `timestamp` of changes.
+    fn time(&mut self, key: &str, time_us: i64) {
+        timestamp::write(self.key(key), time_us);
     }
 
     fn uuid(&mut self, key: &str, id: &[u8; 16]) {
@@ -206,6 +213,7 @@ pub fn encode_welcome(welcome: &Welcome<'_>) -> Bytes {
     frame.text_or_null("clientId", welcome.client_id);
     frame.number("maxFrameBytes", welcome.max_frame_bytes);
     frame.number("maxChanges", welcome.max_changes);
+    frame.time("serverTime", welcome.now_us);
     frame.finish()
 }
 
@@ -393,8 +401,10 @@ pub fn encode_error(code: Code, message: &str, retry_after_s: Option<u64>, space
     frame.finish()
 }
 
-/// The answer to `ping`.
+/// The answer to `ping`. `now_us` is the server's clock, in microseconds since 1970.
 #[must_use]
-pub fn encode_pong() -> Bytes {
-    Object::frame("pong").finish()
+pub fn encode_pong(now_us: i64) -> Bytes {
+    let mut frame = Object::frame("pong");
+    frame.time("serverTime", now_us);
+    frame.finish()
 }

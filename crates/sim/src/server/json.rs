@@ -212,6 +212,7 @@ impl Server {
                     client_id: hello.client_id.as_deref(),
                     max_frame_bytes: limits::DEFAULT_MAX_FRAME_BYTES as u64,
                     max_changes: limits::MAX_CHANGES_PER_FRAME as u64,
+                    now_us: 0, // clients of the simulation do not correct their clocks
                 };
                 peer.down.push_back(plain::encode_welcome(&welcome));
                 let client_id = hello.client_id.map(|id| id.to_string());
@@ -219,7 +220,7 @@ impl Server {
             }
             Ok(ClientFrame::Upload(upload)) => self.take_upload(world, no, upload, bytes.len(), rng)?,
             Ok(ClientFrame::Poll(poll)) => self.poll(world, no, &poll, rng)?,
-            Ok(ClientFrame::Ping) => peer.down.push_back(plain::encode_pong()),
+            Ok(ClientFrame::Ping) => peer.down.push_back(plain::encode_pong(0)),
             Ok(_) => {}
             Err(error) => {
                 self.violations.push(format!("connection {no}: {}: {}", error.code, error.detail));

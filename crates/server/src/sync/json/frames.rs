@@ -90,7 +90,7 @@ impl Json<'_> {
             ClientFrame::Ack { .. } => {}
             ClientFrame::Presence { space, state } => self.presence(space, state).await?,
             ClientFrame::Auth { token } => self.auth(&token).await,
-            ClientFrame::Ping => self.line.outbox.push(encode_pong()),
+            ClientFrame::Ping => self.line.outbox.push(encode_pong(self.state.clock.now_us())),
         }
         Ok(())
     }

@@ -249,6 +249,7 @@ impl<'a> Json<'a> {
             client_id: self.client.id.as_deref(),
             max_frame_bytes: self.state.limits.max_frame_bytes as u64,
             max_changes: MAX_CHANGES_PER_FRAME as u64,
+            now_us: self.state.clock.now_us(),
         }));
     }
 
