@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 
 const US_PER_S: i64 = 1_000_000;
+/// Decimals of a second that count.
+const US_DIGITS: i64 = 6;
 /// 0001-01-01T00:00:00Z.
 const FIRST_US: i64 = -62_135_596_800 * US_PER_S;
 /// 10000-01-01T00:00:00Z, the first moment that is out of range.
@@ -10,7 +12,8 @@ const END_US: i64 = 253_402_300_800 * US_PER_S;
 
 /// Reads seconds since 1970 (plain decimal or with an exponent) or an ISO 8601 time; a time without an offset is UTC.
 ///
-/// Returns microseconds since 1970; finer digits are cut off. `None` for anything else and outside the years 1 to 9999.
+/// Returns microseconds since 1970; finer digits are cut off, towards the earlier microsecond, so that times keep their order
+/// in whatever form and on whichever side of 1970 they are. `None` for anything else and outside the years 1 to 9999.
 pub(crate) fn parse(text: &str) -> Option<i64> {
     let text = text.trim_ascii();
     let time_us = parse_seconds(text).or_else(|| parse_iso(text))?;
@@ -60,21 +63,32 @@ fn parse_seconds(text: &str) -> Option<i64> {
     if !unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.') {
         return None;
     }
-    // Plain decimals are read digit by digit: through a float, 1711800000.000001 would lose its last digit.
-    if unsigned.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-        if fraction.contains('.') || whole.len() + fraction.len() == 0 {
-            return None;
-        }
-        let seconds = if whole.is_empty() { 0 } else { whole.parse::<i64>().ok()? };
-        let magnitude = seconds.checked_mul(US_PER_S)?.checked_add(fraction_us(fraction.as_bytes()))?;
-        return Some(if text.starts_with('-') { -magnitude } else { magnitude });
+    // Read digit by digit: through a float, 1711800000.000001 would lose its last digit.
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (unsigned, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = || whole.bytes().chain(fraction.bytes());
+    if !digits().all(|byte| byte.is_ascii_digit()) || digits().next().is_none() {
+        return None;
     }
-    let seconds: f64 = text.parse().ok()?;
-    let time_us = seconds * 1e6;
-    // Also refuses NaN and infinities. The cast saturates, and the range is far inside what f64 counts exactly enough.
-    (time_us >= FIRST_US as f64 && time_us < END_US as f64)
-        .then(|| (time_us + 0.5f64.copysign(time_us)) as i64)
+    let (magnitude, is_cut) = microseconds(digits(), (whole.len() as i64).saturating_add(exponent.into()))?;
+    Some(if text.starts_with('-') { -magnitude - i64::from(is_cut) } else { magnitude })
+}
+
+/// The number of seconds with these digits, `point` of them before the decimal point, in whole microseconds, and whether
+/// finer digits were cut off.
+fn microseconds(mut digits: impl Iterator<Item = u8>, point: i64) -> Option<(i64, bool)> {
+    let mut sum = 0_i64;
+    for _ in 0..point.saturating_add(US_DIGITS) {
+        let digit = digits.next();
+        if digit.is_none() && sum == 0 {
+            break;
+        }
+        sum = sum.checked_mul(10)?.checked_add(digit.map_or(0, |byte| i64::from(byte - b'0')))?;
+    }
+    Some((sum, digits.any(|byte| byte != b'0')))
 }
 
 /// The first six decimals of a fraction, as microseconds.
@@ -202,6 +216,21 @@ mod tests {
             ("1.7118E+9", Some(1_711_800_000_000_000)),
             ("-1e0", Some(-1_000_000)),
             ("1e-7", Some(0)),
+            ("-1e-7", Some(-1)),
+            ("15e-7", Some(1)),
+            ("-15e-7", Some(-2)),
+            ("-1.0000001", Some(-1_000_001)),
+            ("-1.0000000", Some(-1_000_000)),
+            ("1969-12-31T23:59:58.9999999Z", Some(-1_000_001)),
+            ("1711800000000001e-6", Some(1_711_800_000_000_001)),
+            ("17118e5", Some(1_711_800_000_000_000)),
+            ("0e2000000000", Some(0)),
+            ("1e-2000000000", Some(0)),
+            ("1e2000000000", None),
+            ("1e", None),
+            ("1e1.5", None),
+            ("1e99999999999", None),
+            (".e5", None),
             ("1e400", None),
             ("1e18", None),
             ("99999999999999999999999999", None),
@@ -282,6 +311,32 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(time_us in FIRST_US..END_US) {
             proptest::prop_assert_eq!(parse(&written(time_us)), Some(time_us));
+        }
+
+        /// Whatever the form: on both sides of 1970, and where digits are cut off.
+        #[test]
+        fn times_keep_their_order(one in -3_000_000_000_i64..3_000_000_000, other in -3_000_000_000_i64..3_000_000_000) {
+            // In units of 0.1 us, so that a digit is cut off; seconds of an exponent, decimals, and ISO 8601.
+            let forms = |tenths: i64| {
+                let (sign, size) = (if tenths < 0 { "-" } else { "" }, tenths.unsigned_abs());
+                let (seconds, rest) = (tenths.div_euclid(10_000_000), tenths.rem_euclid(10_000_000));
+                let day = if seconds < 0 { "1969-12-31" } else { "1970-01-01" };
+                let clock = seconds.rem_euclid(86_400);
+                let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
+                [
+                    alloc::format!("{sign}{}.{:07}", size / 10_000_000, size % 10_000_000),
+                    alloc::format!("{tenths}e-7"),
+                    alloc::format!("{day}T{hour:02}:{minute:02}:{second:02}.{rest:07}Z"),
+                ]
+            };
+            for (one_form, other_form) in forms(one).iter().zip(forms(other).iter().cycle().skip(1)) {
+                let (first, second) = (parse(one_form).unwrap(), parse(other_form).unwrap());
+                proptest::prop_assert!(first.cmp(&second) == one.cmp(&other) || first == second,
+                    "{one_form} is {first}, {other_form} is {second}");
+            }
+            for form in forms(one) {
+                proptest::prop_assert_eq!(parse(&form), Some(one.div_euclid(10)), "{}", form);
+            }
         }
 
         #[test]
