@@ -1,33 +1,42 @@
 //! How a row is stored: a compact binary form, read without copying.
 //!
 //! ```text
-//! version u8 (2 with a creator, else 1), flags u8, table (len u8, bytes), row id (0, 16 bytes, case u32 | 1, len u8, text),
-//! created_seq, last_seq (varints), clock (time i64, id 16), [writer 16], [inserter 16], [pair 16], [creator 16, born_seq varint],
-//! stamps (count, then clock, seq varint, writer 16 each), fields (count, then name, stamp index << 1 | shared, value),
-//! former fields (count, then name)
+//! version u8 (4 with a creator, else 3), flags varint, table (len u8, bytes),
+//! row id (0, 16 bytes, case u32 | 1, len u8, text), created_seq, last_seq (varints), clock (time i64, seq varint), [writer 16],
+//! [inserter 16], [pair 16], [creator 16, born_seq varint], stamps (count, then time i64, seq varint, writer 16 each),
+//! fields (count, then name, stamp index << 1 | shared, value), former fields (count, then name)
 //! ```
 //!
 //! Fields that were set by one change share one stamp. Integers are little-endian; varints are LEB128.
+//!
+//! Versions 1 and 2 broke ties by entry ids: 16 bytes of id stand behind each time, the row's own clock has no seq, and flags are
+//! one byte. They are read as long as rows that have not changed since are stored. The ids are dropped, the times stay; a clock
+//! without a seq gets 0. Every change that arrives has a greater seq than any that is stored, so one with the same time wins either way.
 
 use alloc::vec::Vec;
 use bytes::Bytes;
 use bytestring::ByteString;
-use lattice_protocol::{EntryId, RowId, RowKey, Spelling};
+use lattice_protocol::{RowId, RowKey, Spelling};
 
 use crate::rows::{FieldState, Row, Stamp};
 use crate::types::{Clock, PairKey, WriterId};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 3;
 /// The row says who created it: in spaces that several people write.
-const VERSION_WITH_CREATOR: u8 = 2;
-const EXISTS: u8 = 1;
-const DELETED: u8 = 2;
-const SHARED: u8 = 4;
-const HIDDEN: u8 = 8;
-const REVIVED: u8 = 16;
-const HAS_WRITER: u8 = 32;
-const HAS_INSERTER: u8 = 64;
-const HAS_PAIR: u8 = 128;
+const VERSION_WITH_CREATOR: u8 = 4;
+/// The same two when ids broke ties.
+const VERSION_WITH_IDS: u8 = 1;
+const VERSION_WITH_IDS_AND_CREATOR: u8 = 2;
+/// An entry id behind a time.
+const ID_BYTES: usize = 16;
+const EXISTS: u64 = 1;
+const DELETED: u64 = 2;
+const SHARED: u64 = 4;
+const HIDDEN: u64 = 8;
+const REVIVED: u64 = 16;
+const HAS_WRITER: u64 = 32;
+const HAS_INSERTER: u64 = 64;
+const HAS_PAIR: u64 = 128;
 
 /// Stored bytes that are not a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +49,7 @@ impl Row {
     /// Appends the stored form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(if self.creator.is_some() { VERSION_WITH_CREATOR } else { VERSION });
-        out.push(self.flags());
+        put_varint(out, self.flags());
         put_short(out, str::as_bytes(&self.table));
         match &self.id.key {
             RowKey::Uuid(bytes) => {
@@ -83,8 +92,7 @@ impl Row {
             .collect();
         put_varint(out, stamps.len() as u64);
         for stamp in &stamps {
-            put_clock(out, stamp.clock);
-            put_varint(out, stamp.seq);
+            put_clock(out, stamp.clock());
             out.extend_from_slice(&stamp.writer.0);
         }
         put_varint(out, self.fields.len() as u64);
@@ -98,7 +106,7 @@ impl Row {
         self.former.iter().for_each(|name| put_short(out, str::as_bytes(name)));
     }
 
-    fn flags(&self) -> u8 {
+    fn flags(&self) -> u64 {
         [
             (self.exists, EXISTS),
             (self.deleted, DELETED),
@@ -118,7 +126,7 @@ impl Row {
     /// # Errors
     /// [`CorruptRow`] when the bytes are not a row of a known version.
     pub fn decode(stored: &Bytes) -> Result<Self, CorruptRow> {
-        let mut reader = Reader { bytes: stored, at: 0 };
+        let mut reader = Reader { bytes: stored, at: 0, has_ids: false };
         reader.row().ok_or(CorruptRow { offset: reader.at })
     }
 }
@@ -126,17 +134,21 @@ impl Row {
 struct Reader<'a> {
     bytes: &'a Bytes,
     at: usize,
+    /// It is of a version in which ids broke ties.
+    has_ids: bool,
 }
 
 impl Reader<'_> {
     fn row(&mut self) -> Option<Row> {
-        let has_creator = match self.u8()? {
-            VERSION => false,
-            VERSION_WITH_CREATOR => true,
+        let version = self.u8()?;
+        let has_creator = match version {
+            VERSION | VERSION_WITH_IDS => false,
+            VERSION_WITH_CREATOR | VERSION_WITH_IDS_AND_CREATOR => true,
             _ => return None,
         };
-        let flags = self.u8()?;
-        let has = |bit: u8| flags & bit != 0;
+        self.has_ids = matches!(version, VERSION_WITH_IDS | VERSION_WITH_IDS_AND_CREATOR);
+        let flags = if self.has_ids { self.u8()?.into() } else { self.varint()? };
+        let has = |bit: u64| flags & bit != 0;
         let table = self.name()?;
         let id = match self.u8()? {
             0 => RowId {
@@ -146,7 +158,8 @@ impl Reader<'_> {
             1 => RowId { key: RowKey::Text((&*self.name()?).into()), spelling: Spelling::default() },
             _ => return None,
         };
-        let (created_seq, last_seq, clock) = (self.varint()?, self.varint()?, self.clock()?);
+        let (created_seq, last_seq) = (self.varint()?, self.varint()?);
+        let clock = Clock { time_us: self.time()?, seq: if self.has_ids { 0 } else { self.varint()? } };
         let writer = if has(HAS_WRITER) { Some(WriterId(self.array()?)) } else { None };
         let inserter = if has(HAS_INSERTER) { Some(WriterId(self.array()?)) } else { None };
         let pair = if has(HAS_PAIR) { Some(PairKey(self.array()?)) } else { None };
@@ -177,8 +190,8 @@ impl Reader<'_> {
     fn fields(&mut self) -> Option<Vec<FieldState>> {
         let mut stamps = Vec::new();
         for _ in 0..self.varint()? {
-            let (clock, seq) = (self.clock()?, self.varint()?);
-            stamps.push(Stamp { clock, seq, writer: WriterId(self.array()?) });
+            let (time_us, seq) = (self.time()?, self.varint()?);
+            stamps.push(Stamp { time_us, seq, writer: WriterId(self.array()?) });
         }
         let count = usize::try_from(self.varint()?).ok()?;
         let mut fields = Vec::with_capacity(count.min(self.bytes.len()));
@@ -222,8 +235,13 @@ impl Reader<'_> {
         ByteString::try_from(self.take(length)?).ok()
     }
 
-    fn clock(&mut self) -> Option<Clock> {
-        Some(Clock { time_us: i64::from_le_bytes(self.array()?), id: EntryId(self.array()?) })
+    /// A time, without the id that may stand behind it.
+    fn time(&mut self) -> Option<i64> {
+        let time_us = i64::from_le_bytes(self.array()?);
+        if self.has_ids {
+            self.array::<ID_BYTES>()?;
+        }
+        Some(time_us)
     }
 
     fn varint(&mut self) -> Option<u64> {
@@ -248,7 +266,7 @@ fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
 
 fn put_clock(out: &mut Vec<u8>, clock: Clock) {
     out.extend_from_slice(&clock.time_us.to_le_bytes());
-    out.extend_from_slice(&clock.id.0);
+    put_varint(out, clock.seq);
 }
 
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {

@@ -81,6 +81,13 @@ pub(crate) struct Moment {
     pub(crate) rule: Rule,
 }
 
+impl Moment {
+    /// What the change leaves on the fields that it sets.
+    fn stamp(self) -> Stamp {
+        Stamp { time_us: self.clock.time_us, seq: self.seq, writer: self.writer }
+    }
+}
+
 /// Whether anyone but this writer may hold the row in another state.
 fn is_foreign(row: &Row, writer: WriterId) -> bool {
     row.shared || row.writer.is_some_and(|last| last != writer)
@@ -166,7 +173,7 @@ pub(crate) fn upsert(row: &mut Row, change: &Change, now: Moment) -> Merged {
         row.clock = now.clock;
         row.fields.clear();
         // Replicas may still hold the columns that it had before: what is not named becomes null, and is sent as such.
-        let stamp = Stamp { clock: now.clock, seq: now.seq, writer: now.writer };
+        let stamp = now.stamp();
         for name in core::mem::take(&mut row.former) {
             let named = change.fields.iter().any(|field| field.name == name);
             if !named && !Mutation::RevivedInPlace.is_active() {
@@ -233,14 +240,14 @@ fn winning_fields(row: &Row, change: &Change, now: Moment) -> Vec<usize> {
         (None, Rule::Row) => row_wins || !row.exists,
         (Some(_), Rule::Row) => row_wins,
         (None, Rule::Field) => true,
-        (Some(old), Rule::Field) => now.clock > old.stamp.clock,
+        (Some(old), Rule::Field) => now.clock > old.stamp.clock(),
     };
     (0..change.fields.len()).filter(|at| wins(&change.fields[*at])).collect()
 }
 
 /// Stores the winning fields. Returns whether any of them is shared, so that the sender needs an echo.
 fn set_fields(row: &mut Row, change: &Change, wins: &[usize], now: Moment, foreign: bool) -> bool {
-    let stamp = Stamp { clock: now.clock, seq: now.seq, writer: now.writer };
+    let stamp = now.stamp();
     let mut echoed = false;
     for Field { name, value } in wins.iter().map(|at| &change.fields[*at]) {
         if let Some(old) = row.fields.iter_mut().find(|old| old.name == *name) {

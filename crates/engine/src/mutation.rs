@@ -46,6 +46,8 @@ mutations! {
     LateFields = "late-fields",
     /// All changes of a frame arrive at the same time.
     FrameArrival = "frame-arrival",
+    /// Equal times are decided by random ids and not by the order of arrival.
+    TiesById = "ties-by-id",
     /// A verdict waits until the stream has reached the head, however far that moves.
     UnreachableHead = "unreachable-head",
     /// A client's next connection gets the writer id of its last one.

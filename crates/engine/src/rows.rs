@@ -36,12 +36,20 @@ impl RowRef {
 /// Who set a field, when, and at which place in the order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp {
-    /// Clock of the winning change.
-    pub clock: Clock,
+    /// Time of the winning change, in microseconds since 1970.
+    pub time_us: i64,
     /// The seq that set it.
     pub seq: Seq,
     /// The writer that set it.
     pub writer: WriterId,
+}
+
+impl Stamp {
+    /// The clock of the winning change.
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        Clock { time_us: self.time_us, seq: self.seq }
+    }
 }
 
 /// One field of a row.
@@ -138,7 +146,7 @@ impl Row {
     /// The newest clock of anything in the row.
     #[must_use]
     pub fn newest_clock(&self) -> Clock {
-        self.fields.iter().map(|field| field.stamp.clock).fold(self.clock, Clock::max)
+        self.fields.iter().map(|field| field.stamp.clock()).fold(self.clock, Clock::max)
     }
 
     /// The field with this name.

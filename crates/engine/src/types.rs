@@ -2,8 +2,6 @@
 
 use core::fmt;
 
-use lattice_protocol::EntryId;
-
 /// A space's own counter of changes: 1, 2, 3, …; 0 is before the first.
 pub type Seq = u64;
 
@@ -22,18 +20,18 @@ pub struct SpaceId(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PairKey(pub [u8; 16]);
 
-/// The clock of a change: later wins, and of two with the same microsecond the greater entry id.
+/// The clock of a change: the later time wins, and of two with the same microsecond the one that arrived later.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Clock {
-    /// Microseconds since 1970.
+    /// Microseconds since 1970; negative before.
     pub time_us: i64,
-    /// The tie-break.
-    pub id: EntryId,
+    /// The tie-break: its place in the space's order of arrival.
+    pub seq: Seq,
 }
 
 impl Clock {
     /// Before every change.
-    pub const NEVER: Self = Self { time_us: i64::MIN, id: EntryId([0; 16]) };
+    pub const NEVER: Self = Self { time_us: i64::MIN, seq: 0 };
 }
 
 /// What a replica has: the complete state at `base`, and since then the rows up to `position` in the order of their last

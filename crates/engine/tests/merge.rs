@@ -5,7 +5,7 @@ mod common;
 use bytes::Bytes;
 use bytestring::ByteString;
 use common::Memory;
-use lattice_engine::{Row, Rule, Verdict};
+use lattice_engine::{Cursor, Row, Rule, Stream, Verdict, WriterId};
 use lattice_protocol::value::{integer, text};
 use lattice_protocol::{Change, EntryId, Field, Operation, RowId, RowKey, Spelling};
 use proptest::prelude::*;
@@ -76,21 +76,67 @@ proptest! {
         let _ = Row::decode(&bytes.into());
     }
 
+    /// In whatever order they arrive, the one with the latest time holds, and of equal times the one that came last.
     #[test]
-    fn updates_of_a_row_commute(list in changes(), seed: u64) {
-        let updates: Vec<_> = list.into_iter().filter(|(_, c)| c.operation == Operation::Update).collect();
-        let base = |store: &mut Memory| for row in 1..3 {
+    fn of_updates_of_a_field_the_latest_time_holds_and_the_last_arrival_among_equal_ones(
+        list in changes(), seed: u64, offset_us in prop::sample::select(vec![0, -3, -1_000_000_000_000])
+    ) {
+        let mut updates: Vec<_> = list.into_iter().filter(|(_, c)| c.operation == Operation::Update).collect();
+        updates.sort_by_key(|(_, change)| (u64::from(change.id.0[0]).wrapping_mul(seed | 1)).rotate_left(17));
+        let mut store = Memory::new(Rule::Field);
+        for row in 1..3 {
             let fields = ["a", "b", "c"].map(|name| (name, integer(0)));
-            store.upload(9, vec![change(200 + row, Operation::Insert, "Item", row, -1, &fields)]);
-        };
-        let (mut one, mut other) = (Memory::new(Rule::Field), Memory::new(Rule::Field));
-        base(&mut one);
-        base(&mut other);
-        let mut shuffled = updates.clone();
-        shuffled.sort_by_key(|(_, change)| (u64::from(change.id.0[0]).wrapping_mul(seed | 1)).rotate_left(17));
-        for (writer, change) in updates { one.upload(writer, vec![change]); }
-        for (writer, change) in shuffled { other.upload(writer, vec![change]); }
-        prop_assert_eq!(one.live(), other.live());
+            let before_all = offset_us - 1;
+            store.upload(9, vec![change(200 + row, Operation::Insert, "Item", row, before_all, &fields)]);
+        }
+        let mut expected = store.live();
+        let mut latest = std::collections::BTreeMap::new();
+        for (writer, mut change) in updates {
+            let time_us = change.timestamp_us.unwrap_or(0) + offset_us;
+            change.timestamp_us = Some(time_us);
+            let (row, field) = (Memory::reference(&change), change.fields[0].clone());
+            store.upload(writer, vec![change]);
+            let held = latest.entry((row.clone(), field.name.clone())).or_insert(i64::MIN);
+            if time_us >= *held {
+                *held = time_us;
+                expected.get_mut(&row).expect("the row").insert(field.name.to_string(), field.value);
+            }
+        }
+        prop_assert_eq!(store.live(), expected);
+    }
+
+    /// One person's edits, made on one device or several, whose times never go back: also where most of them tie, and
+    /// whatever their ids, the server ends with what a database holds that runs them one after the other.
+    #[test]
+    fn edits_whose_times_never_go_back_end_as_they_were_made(
+        list in changes(), rule in prop::sample::select(vec![Rule::Field, Rule::Row]),
+        first_us in prop::sample::select(vec![0_i64, -1, -4, -1_000_000_000_000]), in_one_upload: bool
+    ) {
+        let mut made: Vec<(u8, Change)> = Vec::new();
+        let mut rows: std::collections::BTreeMap<_, std::collections::BTreeMap<String, Bytes>> = Default::default();
+        let mut time_us = first_us;
+        for (writer, mut change) in list {
+            let row = Memory::reference(&change);
+            if change.operation != Operation::Insert && !rows.contains_key(&row) {
+                continue; // nobody edits what is not there
+            }
+            // Three of four edits are made in the same microsecond as the one before.
+            time_us += i64::from(change.timestamp_us.unwrap_or(0) == 0);
+            change.timestamp_us = Some(time_us);
+            let values = change.fields.iter().map(|field| (field.name.to_string(), field.value.clone()));
+            match change.operation {
+                Operation::Delete => drop(rows.remove(&row)),
+                Operation::Insert | Operation::Update => rows.entry(row).or_default().extend(values),
+            }
+            made.push((writer, change));
+        }
+        let mut store = Memory::new(rule);
+        if in_one_upload {
+            store.upload(1, made.into_iter().map(|(_, change)| change).collect());
+        } else {
+            made.into_iter().for_each(|(writer, change)| drop(store.upload(writer, vec![change])));
+        }
+        prop_assert_eq!(store.live(), rows);
     }
 
     #[test]
@@ -122,16 +168,59 @@ proptest! {
 }
 
 #[test]
-fn the_greater_entry_id_wins_a_tie_under_both_rules() {
-    for rule in [Rule::Field, Rule::Row] {
+fn the_later_arrival_wins_a_tie_under_both_rules() {
+    for (rule, time_us) in [(Rule::Field, 5), (Rule::Row, 5), (Rule::Field, -5), (Rule::Row, -5)] {
         let mut store = Memory::new(rule);
-        store.upload(1, vec![change(1, Operation::Insert, "Item", 1, 0, &[("a", integer(0))])]);
-        let write = |id: u8| change(id, Operation::Update, "Item", 1, 5, &[("a", integer(i64::from(id)))]);
-        assert_eq!(store.upload(1, vec![write(8)]).outcomes[0].verdict, Verdict::Applied);
-        assert_eq!(store.upload(2, vec![write(7)]).outcomes[0].verdict, Verdict::Superseded);
-        assert_eq!(store.upload(2, vec![write(9)]).outcomes[0].verdict, Verdict::Applied);
-        assert_eq!(store.live().into_values().next().expect("a row")["a"], integer(9));
+        store.upload(1, vec![change(1, Operation::Insert, "Item", 1, time_us, &[("a", integer(0))])]);
+        let write =
+            |id: u8| change(id, Operation::Update, "Item", 1, time_us, &[("a", integer(i64::from(id)))]);
+        for (writer, id) in [(1, 8), (2, 7), (2, 9), (1, 2)] {
+            let effects = store.upload(writer, vec![write(id)]);
+            assert_eq!(effects.outcomes[0].verdict, Verdict::Applied, "{rule:?}, id {id}");
+            assert_eq!(
+                store.live().into_values().next().expect("a row")["a"],
+                integer(i64::from(id)),
+                "{rule:?}"
+            );
+        }
     }
+}
+
+#[test]
+fn a_row_that_is_replaced_within_a_microsecond_is_there() {
+    let insert = |id: u8, value| change(id, Operation::Insert, "Item", 1, 5, &[("a", integer(value))]);
+    for (id, other) in [(2, 3), (3, 2)] {
+        let mut store = Memory::new(Rule::Field);
+        store.upload(
+            1,
+            vec![insert(1, 1), change(id, Operation::Delete, "Item", 1, 5, &[]), insert(other, 2)],
+        );
+        assert_eq!(store.live().into_values().next().expect("a row")["a"], integer(2), "ids {id}, {other}");
+        store.upload(1, vec![change(4, Operation::Delete, "Item", 1, 5, &[])]);
+        assert!(store.live().is_empty(), "ids {id}, {other}");
+    }
+}
+
+#[test]
+fn times_before_1970_keep_their_order_and_are_told_as_they_are() {
+    let mut store = Memory::new(Rule::Field);
+    let write = |id: u8, time_us, value| {
+        change(id, Operation::Update, "Item", 1, time_us, &[("a", integer(value)), ("b", integer(value))])
+    };
+    let insert = change(1, Operation::Insert, "Item", 1, -9_000_000, &[("a", integer(0))]);
+    store.upload(1, vec![insert]);
+    assert_eq!(store.upload(2, vec![write(2, -5_000_000, 1)]).outcomes[0].verdict, Verdict::Applied);
+    assert_eq!(store.upload(1, vec![write(3, -7_000_000, 2)]).outcomes[0].verdict, Verdict::Superseded);
+    assert_eq!(store.live().into_values().next().expect("a row")["a"], integer(1));
+    let sent = |store: &Memory, cursor| {
+        let mut stream = Stream::new(WriterId([9; 16]), cursor);
+        let request = stream.pull_request(10, 1 << 20);
+        let entries = stream.pulled(&request, store.pull(&request), &store.minter).entries;
+        entries.iter().map(|entry| (entry.operation, entry.time_us)).collect::<Vec<_>>()
+    };
+    assert_eq!(sent(&store, Cursor::default()), [(Operation::Insert, -5_000_000)]);
+    store.upload(1, vec![change(4, Operation::Delete, "Item", 1, -4_000_000, &[])]);
+    assert_eq!(sent(&store, Cursor::complete(2)), [(Operation::Delete, -4_000_000)]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lattice_engine::{Row, RowRef, Seq, Verdict, WriterId};
+use lattice_engine::{Row, RowRef, Seq, Verdict};
 use lattice_protocol::native::{ClientFrame, decode};
 use lattice_protocol::{Change, Incoming, Operation, limits};
 use lattice_store::StoreError;
@@ -14,11 +14,21 @@ use crate::wire;
 
 /// What the log says of one row.
 struct Track {
-    /// The only writer so far, as long as no change of it had a time of its own.
-    only_untimed_writer: Option<WriterId>,
     /// An INSERT or DELETE was accepted.
     exists: bool,
+    /// The latest time of any change so far. The greatest there is where more than times decides.
+    latest_us: i64,
+    /// The change that arrived last, unless one before it has a later time: so it must hold.
     last: Option<Change>,
+}
+
+impl Track {
+    const NEW: Self = Self { exists: false, latest_us: i64::MIN, last: None };
+
+    /// From now on nothing is said about the row.
+    fn give_up(&mut self) {
+        (self.latest_us, self.last) = (i64::MAX, None);
+    }
 }
 
 /// The row of a change that came in the JSON dialect, which is the one that writes operations in small letters.
@@ -55,7 +65,7 @@ pub(crate) fn check_inbox(
 }
 
 /// Checks the log of a space against its rows: seqs without gaps, arrival times in their order, no snapshot that
-/// changed a row that was known, and of one person's edits the last one.
+/// changed a row that was known, and of changes whose times do not go back the last one, whatever their ids.
 pub(crate) fn check(log: &[AuditLine], head: Seq, rows: &[Row]) -> Result<(), Problem> {
     if !log.iter().map(|line| line.record.seq).eq(1..=head) {
         let seqs: Vec<_> = log.iter().map(|line| line.record.seq).collect();
@@ -69,8 +79,7 @@ pub(crate) fn check(log: &[AuditLine], head: Seq, rows: &[Row]) -> Result<(), Pr
         }
         arrived_us = line.record.arrived_us;
         if let Some(reference) = of_json(line) {
-            let unknown = Track { only_untimed_writer: None, exists: false, last: None };
-            tracks.entry(reference).or_insert(unknown).only_untimed_writer = None;
+            tracks.entry(reference).or_insert(Track::NEW).give_up();
             continue;
         }
         let frame = wire::frame([&line.record.raw]);
@@ -82,28 +91,23 @@ pub(crate) fn check(log: &[AuditLine], head: Seq, rows: &[Row]) -> Result<(), Pr
             continue;
         }
         let reference = RowRef { table: change.table.clone(), key: change.row.key.clone() };
-        let track = tracks.entry(reference).or_insert(Track {
-            only_untimed_writer: Some(line.writer),
-            exists: false,
-            last: None,
-        });
+        let track = tracks.entry(reference).or_insert(Track::NEW);
         let accepted = matches!(line.record.verdict, Verdict::Applied | Verdict::Merged);
         if change.synthesized && track.exists && accepted {
             return Err(format!("the snapshot {} changed a row that was known", line.record.id));
         }
         track.exists |= accepted && change.operation != Operation::Update;
-        let plain = change.timestamp_us.is_none() && !change.synthesized && !change.filter_removal;
-        if track.only_untimed_writer != Some(line.writer) || !plain {
-            track.only_untimed_writer = None;
+        if change.synthesized {
+            track.give_up();
+        } else if !change.filter_removal {
+            track.last = (line.record.time_us >= track.latest_us).then_some(change);
+            track.latest_us = track.latest_us.max(line.record.time_us);
         }
-        track.last = Some(change);
     }
-    // One person's edits of one row, without times: the last one holds.
+    // Also where all times are equal, as those of edits within a millisecond are.
     for row in rows.iter().filter(|row| row.is_live() && row.pair.is_none()) {
         let Some(track) = tracks.get(&row.reference()) else { continue };
-        let Some(last) = track.last.as_ref().filter(|_| track.only_untimed_writer.is_some()) else {
-            continue;
-        };
+        let Some(last) = &track.last else { continue };
         let holds = |field: &lattice_protocol::Field| {
             row.field(&field.name).is_some_and(|held| held.value == field.value)
         };

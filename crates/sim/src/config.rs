@@ -148,6 +148,8 @@ pub struct Config {
     pub(crate) relink_percent: usize,
     /// Whether it ends with a phase in which others write in every round.
     pub(crate) starves: bool,
+    /// Whether the clients' clocks are decades behind: their times are before 1970.
+    pub(crate) before_1970: bool,
     /// Where people share.
     pub(crate) sharing: Option<Sharing>,
     /// What sets the clients apart, where they are those that exist.
@@ -252,6 +254,7 @@ impl Config {
             untimed_percent: *rng.pick(&[0, 50, 100]),
             relink_percent: *rng.pick(&[0, 0, 0, 20]),
             starves: rng.chance(8),
+            before_1970: false,
             sharing: None,
             mix: None,
         }

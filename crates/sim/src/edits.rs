@@ -22,8 +22,8 @@ impl History<'_> {
         let text = id.to_text(Spelling(mask));
         // Only letters have a case.
         let spelling = EntryId::parse(&text).map(|(_, spelling)| spelling).unwrap_or_default();
-        let it = &self.clients[client];
-        let timestamp = if it.untimed {
+        let (untimed, skew_us) = (self.clients[client].untimed, self.clients[client].skew_us);
+        let timestamp = if untimed {
             String::new()
         } else {
             let jitter_us =
@@ -31,7 +31,7 @@ impl History<'_> {
             match self.rng.below(40) {
                 0 => "yesterday".to_owned(),
                 1 => String::new(),
-                _ => wire::time_text(self.now_us + it.skew_us + jitter_us),
+                _ => wire::time_text(self.client_time_us(skew_us + jitter_us)),
             }
         };
         Label { id, spelling, timestamp }

@@ -91,8 +91,10 @@ pub(crate) use note;
 pub fn run(world: &mut World, seed: u64, kind: Kind, trace: bool) -> (Vec<String>, Result<Summary, Problem>) {
     let mut rng = Rng::new(seed);
     let mut config = Config::draw(&mut rng, kind);
-    // Drawn apart: it decides when the server writes what, and must not change what else happens.
-    config.limits.generation_items = *Rng::new(!seed).pick(&GENERATION_ITEMS);
+    // Drawn apart: they decide when the server writes what, and which times clients write, and must not change what else happens.
+    let mut apart = Rng::new(!seed);
+    config.limits.generation_items = *apart.pick(&GENERATION_ITEMS);
+    config.before_1970 = apart.chance(10);
     let (shared, made) = match make(world, &mut rng, &config) {
         Ok(made) => made,
         Err(error) => return (Vec::new(), Err(error.to_string())),
@@ -301,6 +303,12 @@ impl History<'_> {
         Ok(())
     }
 
+    /// What a client's clock shows that is so far off.
+    pub(crate) fn client_time_us(&self, off_us: i64) -> i64 {
+        const SIXTY_YEARS_US: i64 = 60 * 365 * 86_400 * 1_000_000;
+        self.now_us + off_us - if self.config.before_1970 { SIXTY_YEARS_US } else { 0 }
+    }
+
     fn pass_time(&mut self) {
         if !self.rng.chance(30) {
             self.now_us += self.rng.below(2_000_000) as i64;
@@ -388,7 +396,7 @@ impl History<'_> {
             if let Some(id) = poisoned
                 && self.is_received(id)?
             {
-                // It stands in the clocks of rows: other uploads would fail with it.
+                // It is a duplicate and is not stored again: nothing would fail.
                 poisoned = None;
             }
         }
@@ -411,7 +419,6 @@ impl History<'_> {
         }
         for failed in report.failed {
             let no = failed.connection;
-            // Rows carry the ids of their last changes: an upload may fail for one that another sends again.
             if poisoned.is_none() {
                 return Err(format!("an upload of connection {no} could not be stored"));
             }

@@ -254,7 +254,7 @@ impl History<'_> {
             }
         };
         let id = EntryId(self.rng.uuid());
-        let now_us = self.now_us;
+        let now_us = self.client_time_us(0);
         let it = &mut self.shared().hosts[host];
         let change = Change {
             id: it.gives_ids.then_some(id),

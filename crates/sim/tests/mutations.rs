@@ -23,6 +23,7 @@ const FIRST_SEEDS: &[(&str, u64)] = &[
     ("refuse-and-forget", 23),
     ("late-fields", 15),
     ("frame-arrival", 0),
+    ("ties-by-id", 0),
     ("unreachable-head", 4),
     ("reused-writers", 29),
     ("dedup-across-spaces", 10),

@@ -139,7 +139,7 @@ impl<'a> Batch<'a> {
         }
         self.too_many_deletes = self.exceeds_deletes(access.policy);
         for incoming in core::mem::take(&mut self.incoming) {
-            // One arrival time per change: one per frame would let random ids decide between a person's own edits.
+            // One arrival time per change, so that times of arrival are in the order of arrival.
             let mut arrival = now_us.max(self.effects.head.arrival_us.saturating_add(1));
             if Mutation::FrameArrival.is_active() {
                 arrival = now_us.max(head.arrival_us.saturating_add(1));
@@ -214,8 +214,10 @@ impl<'a> Batch<'a> {
         let clamped = change.timestamp_us.is_some_and(|time| time > latest);
         let time_us = change.timestamp_us.filter(|_| !clamped).unwrap_or(arrival);
         let seq = self.effects.head.seq + 1;
+        // Equal times are decided by the order of arrival, which for a person's own edits is the order they were made in.
+        let random = Mutation::TiesById.is_active() && change.id.0[15] & 1 == 0;
         let now = Moment {
-            clock: Clock { time_us, id: change.id },
+            clock: Clock { time_us, seq: if random { 0 } else { seq } },
             seq,
             writer: self.context.writer,
             rule: self.context.rules.of(&change.table),

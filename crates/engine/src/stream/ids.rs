@@ -8,7 +8,7 @@ use super::{MAX_RECENT_IDS, Stream};
 use crate::mint::Minter;
 use crate::mutation::Mutation;
 use crate::rows::{FieldState, Row};
-use crate::types::{Cursor, Seq};
+use crate::types::{Clock, Cursor, Seq};
 
 /// The table that an announcement names.
 const ANNOUNCED: &str = "LatticeView";
@@ -90,8 +90,10 @@ impl Stream {
     ) -> Outgoing {
         let id = self.fresh_id(claim, row, act, &fields, nonce);
         let sets = |held: &&FieldState| fields.iter().any(|field| field.name == held.name);
-        let newest = row.fields.iter().filter(sets).map(|field| field.stamp.clock.time_us).max();
-        let time_us = newest.unwrap_or(row.clock.time_us).max(0);
+        let newest = row.fields.iter().filter(sets).map(|field| field.stamp.clock()).max();
+        // A row of which nothing has a time, like the stub of a refused change, is of no time in particular.
+        let time_us = Some(newest.unwrap_or(row.clock)).filter(|clock| *clock != Clock::NEVER);
+        let time_us = time_us.map_or(0, |clock| clock.time_us);
         Outgoing {
             id,
             id_spelling: Spelling::default(),

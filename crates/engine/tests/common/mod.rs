@@ -35,6 +35,11 @@ impl Memory {
         }
     }
 
+    /// The row that a change is about.
+    pub(crate) fn reference(change: &Change) -> RowRef {
+        RowRef { table: change.table.clone(), key: change.row.key.clone() }
+    }
+
     /// An upload by the owner of a private space.
     pub(crate) fn upload(&mut self, writer: u8, changes: Vec<Change>) -> Effects {
         let policy = Policy::default();

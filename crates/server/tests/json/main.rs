@@ -9,5 +9,6 @@ mod dialects;
 mod filters;
 mod frames;
 mod http;
+mod order;
 mod presence;
 mod uploads;

@@ -45,6 +45,7 @@ pub async fn spaces(store: Arc<dyn SpaceStore>, sink: &RecordingSink) {
     entries_are_known_by_space(&*store).await;
     pages_follow_the_order_of_changes(&*store).await;
     deletes_leave_tombstones(&*store).await;
+    equal_times_are_decided_by_arrival(&*store).await;
     pairs_of_links_are_kept(&*store).await;
     refused_changes_are_logged(&*store).await;
     corrections_are_read_with_the_page(&*store).await;
@@ -232,6 +233,41 @@ async fn deletes_leave_tombstones(store: &dyn SpaceStore) {
     assert_eq!(device.send(store, vec![insert(&row, 2)]).await, [Verdict::Applied], "a later insert revives");
     let data = store.pull(&device.space, &request).await.expect("a page");
     assert!(data.rows[0].is_live() && data.rows[0].revived && data.rows[0].created_seq == 4);
+}
+
+/// Also before 1970, and whatever the ids: within an upload, and from one to the next.
+async fn equal_times_are_decided_by_arrival(store: &dyn SpaceStore) {
+    use Verdict::{Applied, Superseded};
+    for time_us in [1_000_000, 0, -1, -9_000_000_000_000_000] {
+        let device = Device::new(store).await;
+        let row = uuid_row();
+        let at = |time_us, operation, value| {
+            let fields = [("n", integer(value))];
+            let fields = if operation == Operation::Delete { &fields[..0] } else { &fields[..] };
+            let made = change(operation, "Item", &row, fields);
+            Incoming::Change(Change { timestamp_us: Some(time_us), ..made })
+        };
+        let (insert, update, delete) = (Operation::Insert, Operation::Update, Operation::Delete);
+        for value in 0..8 {
+            assert_eq!(device.send(store, vec![at(time_us, insert, value)]).await, [Applied]);
+        }
+        let many = (8..16).map(|value| at(time_us, update, value)).collect();
+        assert_eq!(device.send(store, many).await, [Applied; 8]);
+        let request = PullRequest { after: 0, max_rows: 9, max_bytes: 1 << 20, corrections: Vec::new() };
+        let data = store.pull(&device.space, &request).await.expect("a page");
+        assert_eq!(
+            (data.rows[0].fields[0].value.clone(), data.rows[0].fields[0].stamp.time_us),
+            (integer(15), time_us)
+        );
+        let replaced = vec![at(time_us, delete, 0), at(time_us, insert, 16)];
+        assert_eq!(device.send(store, replaced).await, [Applied; 2]);
+        assert_eq!(device.send(store, vec![at(time_us - 1, update, 17)]).await, [Superseded]);
+        let data = store.pull(&device.space, &request).await.expect("a page");
+        assert_eq!(data.rows[0].fields[0].value, integer(16));
+        assert_eq!(device.send(store, vec![at(time_us, delete, 0)]).await, [Applied]);
+        let lines = store.audit(&device.space, 0, 100).await.expect("the log");
+        assert!(lines.iter().all(|line| line.record.time_us == time_us || line.record.verdict == Superseded));
+    }
 }
 
 async fn pairs_of_links_are_kept(store: &dyn SpaceStore) {
