@@ -19,6 +19,7 @@ mod rows;
 mod rules;
 mod stream;
 mod types;
+mod unions;
 mod view;
 
 pub use access::{Access, MAX_POLICY_TABLES, Permission, Policy, Reach, Role, TablePolicy, Unlisted};

@@ -6,6 +6,10 @@ use crate::limits::MAX_NAME_BYTES;
 /// Among the names of a DELETE: the row left the filter of its sender, or of its receiver, and was not deleted.
 pub const FILTER_REMOVAL: &str = "__lattice_filter_removal";
 
+/// The column of union tables that says which case a row is: its name on the wire has the quotes. Clients put it into SQL as it
+/// is, where it is the column `case`.
+pub const UNION_CASE: &str = "\"case\"";
+
 /// Whether this is a name that may reach other clients' SQL: `[A-Za-z_][A-Za-z0-9_]*`, of
 /// [`MAX_NAME_BYTES`] bytes at most.
 #[must_use]
@@ -16,11 +20,12 @@ pub fn is_valid_name(name: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
-/// Whether this is a valid name of a column that may be synced. Every client's table has its own `id` and `globalId`, which
+/// Whether this is a valid name of a column that may be synced: a name, or [`UNION_CASE`], the only one with quotes. Every client's table has its own `id` and `globalId`, which
 /// deployed clients would let a delivered entry overwrite.
 #[must_use]
 pub fn is_valid_column(column: &str) -> bool {
-    is_valid_name(column) && !["id", "globalid"].iter().any(|own| column.eq_ignore_ascii_case(own))
+    column == UNION_CASE
+        || is_valid_name(column) && !["id", "globalid"].iter().any(|own| column.eq_ignore_ascii_case(own))
 }
 
 /// Whether this is a valid name of a table that may be synced: the clients' own tables (the audit log, `_SyncControl`,
@@ -66,10 +71,34 @@ mod tests {
 
     #[test]
     fn clients_own_columns_are_not_synced() {
-        for good in ["name", "ID_", "ident", "global_id"] {
+        for good in ["name", "ID_", "ident", "global_id", "case", "\"case\""] {
             assert!(is_valid_column(good), "{good}");
         }
-        for bad in ["id", "ID", "globalId", "GLOBALID", "a b", ""] {
+        for bad in [
+            "id",
+            "ID",
+            "globalId",
+            "GLOBALID",
+            "a b",
+            "",
+            "\"",
+            "\"\"",
+            "\"CASE\"",
+            "\"Case\"",
+            "\"case",
+            "case\"",
+            "\"case\" ",
+            " \"case\"",
+            "\"case\"\"",
+            "\"\"case\"\"",
+            "\"case\",\"a\"",
+            "\"case\" = 1; --",
+            "\"id\"",
+            "\"name\"",
+            "'case'",
+            "`case`",
+            "[case]",
+        ] {
             assert!(!is_valid_column(bad), "{bad}");
         }
     }
@@ -81,6 +110,7 @@ mod tests {
             assert!(is_valid_table(good), "{good}");
         }
         for bad in [
+            "\"case\"",
             "AuditLog",
             "auditlog",
             "AUDITLOG",

@@ -49,6 +49,16 @@ pub fn string_value(wire: &[u8]) -> Option<String> {
     (kind? == "2").then(|| json::decode_string(value?).map(Into::into))?
 }
 
+/// Whether wire bytes are null, of whatever kind.
+#[must_use]
+pub fn is_null(wire: &[u8]) -> bool {
+    let text = core::str::from_utf8(wire).ok();
+    let value = text
+        .and_then(|text| Members::of(text.trim_ascii_start()))
+        .and_then(|members| members.filter(|(key, _)| *key == "\"value\"").map(|(_, raw)| raw).last());
+    value.is_none_or(|raw| raw == "null")
+}
+
 /// A value of kind 2.
 #[must_use]
 pub fn text(text: &str) -> Bytes {

@@ -61,6 +61,9 @@ const SHARED: &[(&str, u64)] = &[
     ("overtaken-uploads", 291_360),
 ];
 
+/// Rules that matter only where clients check rows: the histories of the engine miss them (`engine/tests/view_mutations.rs`).
+const OF_THE_ENGINE: &[&str] = &["mixed-unions", "misfit-unions", "partial-rows", "unshared-rows"];
+
 #[test]
 fn every_rule_is_missed_when_it_is_taken_away() {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -68,6 +71,9 @@ fn every_rule_is_missed_when_it_is_taken_away() {
     let mut not_missed = Vec::new();
     for mutation in Mutation::ALL {
         let name = mutation.as_str();
+        if OF_THE_ENGINE.contains(&name) {
+            continue;
+        }
         let shared = SHARED.iter().find(|(known, _)| *known == name);
         let kind = if shared.is_some() { Kind::Shared } else { Kind::Single };
         let known = shared.or(FIRST_SEEDS.iter().find(|(known, _)| *known == name));

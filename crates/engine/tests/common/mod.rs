@@ -3,6 +3,7 @@
 
 pub(crate) mod draw;
 pub(crate) mod history;
+pub(crate) mod unions;
 
 use std::collections::BTreeMap;
 
