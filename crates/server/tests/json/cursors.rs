@@ -67,7 +67,6 @@ fn streams_start_over_where_they_must() {
     let anns = client.space("me").cursor.clone();
     for (cursor, reason) in [
         (None, "no_cursor"),
-        (Some("nonsense".to_owned()), "unknown_cursor"),
         (Some("a0000000-1000-8000-8000-1d2e3f405162".to_owned()), "unknown_cursor"),
         (bobs, "unknown_cursor"),
     ] {
@@ -80,6 +79,11 @@ fn streams_start_over_where_they_must() {
         client.send(&json!({"type": "poll", "cursor": cursor}));
         assert_eq!(client.event("reset")["reason"], reason);
         client.until_row("me", "Trip", &row);
+    }
+    // What no server has made is refused, and the subscription is as it was.
+    for frame in ["subscribe", "poll", "ack"] {
+        client.send(&json!({"type": frame, "cursor": "nonsense"}));
+        assert_eq!(client.error(), "bad_cursor");
     }
     // A good one does not.
     let resets = client.space("me").resets.len();

@@ -108,7 +108,7 @@ pub(super) fn name_of(world: &World, space: &Space) -> Result<plain::Space, Stor
 
 /// There is no such space, or one may not see it.
 pub(super) fn no_space(name: plain::Space) -> Bytes {
-    plain::encode_error(Code::SpaceNotFound, "there is no such space", None, Some(name))
+    plain::encode_error(Code::SpaceNotFound, "there is no such space", None, Some(name), None)
 }
 
 fn cursor_text(seat: &Seat, minter: &Minter) -> String {

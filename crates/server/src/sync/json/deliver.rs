@@ -45,7 +45,7 @@ impl Json<'_> {
             match deliver(state, held, format, |frame| line.outbox.push(frame)).await {
                 Ok(()) => {}
                 Err(Refusal::Store(error)) => return Err(End::internal(&error)),
-                Err(refusal) => self.end(self.turn, &refusal),
+                Err(refusal) => self.end(self.turn, &refusal, None),
             }
         }
         Ok(())

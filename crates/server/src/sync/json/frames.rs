@@ -9,8 +9,8 @@ use lattice_engine::Outcome;
 use lattice_protocol::Code;
 use lattice_protocol::limits::{MAX_CHANGES_PER_FRAME, MAX_POLL_CHANGES};
 use lattice_protocol::plain::{
-    self, ClientFrame, Hello, IdSource, Poll, ResetReason, Space, Subscribe, Upload, decode, encode_pong,
-    encode_ready, encode_reset,
+    self, ClientFrame, Hello, IdSource, Poll, ResetReason, Space, Subscribe, Upload, UploadId, decode,
+    encode_auth, encode_error, encode_pong, encode_ready, encode_reset,
 };
 use lattice_store::StoreError;
 use lattice_store::time::random_id;
@@ -170,7 +170,7 @@ impl Json<'_> {
                 if matches!(refusal, Refusal::NotFound) {
                     self.wanted.add(subscribe, version);
                 }
-                self.refuse_space(&refusal, space);
+                self.refuse_space(&refusal, space, None);
                 Ok(())
             }
         }
@@ -193,7 +193,7 @@ impl Json<'_> {
             }
             Err(Refusal::Store(error)) => Err(End::internal(&error)),
             Err(refusal) => {
-                self.end(at, &refusal);
+                self.end(at, &refusal, None);
                 Ok(())
             }
         }
@@ -209,10 +209,12 @@ impl Json<'_> {
 
     async fn upload(&mut self, upload: Upload, bytes: usize) -> Result<(), End> {
         if !self.line.identity.permissions.can_write() {
-            self.refuse(Code::PermissionDenied, &AuthError::PermissionDenied.to_string(), Some(upload.space));
+            let (code, why) = (Code::PermissionDenied, AuthError::PermissionDenied.to_string());
+            self.line.outbox.push(encode_error(code, &why, None, Some(upload.space), upload.id.as_ref()));
+            self.line.log.refusals().frame_refused(code, Some(upload.space));
             return Ok(());
         }
-        let Some(at) = self.place_for(upload.space).await? else {
+        let Some(at) = self.place_for(upload.space, upload.id.as_ref()).await? else {
             self.overtakes = true;
             return Ok(());
         };
@@ -262,12 +264,14 @@ impl Json<'_> {
     }
 
     /// The subscription that an upload goes to; one that is sent nothing but answers if there is none.
-    async fn place_for(&mut self, space: Space) -> Result<Option<usize>, End> {
+    async fn place_for(&mut self, space: Space, upload: Option<&UploadId>) -> Result<Option<usize>, End> {
         if let Some(at) = self.find(space) {
             return Ok(Some(at));
         }
         if !self.has_place() {
-            self.refuse(Code::TooManySubscriptions, "a connection has at most 100 spaces", Some(space));
+            let (code, why) = (Code::TooManySubscriptions, "a connection has at most 100 spaces");
+            self.line.outbox.push(encode_error(code, why, None, Some(space), upload));
+            self.line.log.refusals().frame_refused(code, Some(space));
             return Ok(None);
         }
         match self.open(self.ask(space, plain::Filter::default()), Came::New).await {
@@ -277,7 +281,7 @@ impl Json<'_> {
             }
             Err(Refusal::Store(error)) => Err(End::internal(&error)),
             Err(refusal) => {
-                self.refuse_space(&refusal, space);
+                self.refuse_space(&refusal, space, upload);
                 Ok(None)
             }
         }
@@ -297,10 +301,14 @@ impl Json<'_> {
                 self.subscriptions[at].answered(outcomes);
             }
             Err(StoreError::QuotaExceeded) => {
-                self.refuse_space(&Refusal::OverQuota, name);
+                let upload = self.subscriptions[at].oldest_unanswered();
+                self.refuse_space(&Refusal::OverQuota, name, upload.as_ref());
                 self.over_quota.push(name);
             }
-            Err(StoreError::NoAccess) => self.end(at, &Refusal::NotFound),
+            Err(StoreError::NoAccess) => {
+                let upload = self.subscriptions[at].oldest_unanswered();
+                self.end(at, &Refusal::NotFound, upload.as_ref());
+            }
             // A later upload must not overtake one that was not stored.
             Err(error) => return Err(End::internal(&error)),
         }
@@ -315,7 +323,7 @@ impl Json<'_> {
             }
             return Ok(());
         };
-        let Some(at) = self.place_for(space).await? else { return Ok(()) };
+        let Some(at) = self.place_for(space, None).await? else { return Ok(()) };
         // A copy: the frame that it is a part of may be much larger.
         let state = Bytes::copy_from_slice(&state);
         let shown = Shown { user: self.line.identity.user.0, client_id: self.client.id.clone(), state };
@@ -344,7 +352,7 @@ impl Json<'_> {
                     Ok(page) => page,
                     Err(Refusal::Store(error)) => return Err(End::internal(&error)),
                     Err(refusal) => {
-                        self.refuse_space(&refusal, space);
+                        self.refuse_space(&refusal, space, None);
                         return Ok(());
                     }
                 };
@@ -357,7 +365,7 @@ impl Json<'_> {
             }
             Err(Refusal::Store(error)) => Err(End::internal(&error)),
             Err(refusal) => {
-                self.refuse_space(&refusal, space);
+                self.refuse_space(&refusal, space, None);
                 Ok(())
             }
         }
@@ -365,7 +373,7 @@ impl Json<'_> {
 
     async fn auth(&mut self, token: &str) {
         match self.line.renew(self.state, SecretString::from(token)).await {
-            Ok(()) => self.welcome(),
+            Ok(expires_in_s) => self.line.outbox.push(encode_auth(expires_in_s)),
             Err(error) => {
                 let code = match error {
                     AuthError::TokenExpired => Code::TokenExpired,

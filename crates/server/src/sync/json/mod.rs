@@ -14,7 +14,7 @@ use bytestring::ByteString;
 use lattice_engine::Outcome;
 use lattice_protocol::limits::MAX_CHANGES_PER_FRAME;
 use lattice_protocol::plain::{
-    Format, Space, Subscribe, Welcome, encode_access, encode_error, encode_welcome,
+    Format, Space, Subscribe, UploadId, Welcome, encode_access, encode_error, encode_welcome,
 };
 use lattice_protocol::{Code, FrameError};
 use lattice_store::StoreError;
@@ -203,7 +203,7 @@ impl<'a> Json<'a> {
                     tracing::warn!(%error, "access could not be looked up; it is tried again");
                 }
                 Err(refusal) => {
-                    self.end(at, &refusal);
+                    self.end(at, &refusal, None);
                     continue;
                 }
             }
@@ -212,34 +212,36 @@ impl<'a> Json<'a> {
     }
 
     /// A subscription has ended: its space may not be used any more.
-    fn end(&mut self, at: usize, refusal: &Refusal) {
+    fn end(&mut self, at: usize, refusal: &Refusal, upload: Option<&UploadId>) {
         let name = self.subscriptions.swap_remove(at).name;
         self.overtakes = true;
         if matches!(refusal, Refusal::NotFound) {
             self.line.outbox.push(encode_access(name, None));
         }
-        self.refuse_space(refusal, name);
+        self.refuse_space(refusal, name, upload);
     }
 
     fn refuse(&mut self, code: Code, message: &str, space: Option<Space>) {
-        self.line.outbox.push(encode_error(code, message, None, space));
+        self.line.outbox.push(encode_error(code, message, None, space, None));
         self.line.log.refusals().frame_refused(code, space);
     }
 
     /// A space cannot be used, at least for now.
-    fn refuse_space(&mut self, refusal: &Refusal, space: Space) {
+    fn refuse_space(&mut self, refusal: &Refusal, space: Space, upload: Option<&UploadId>) {
         let retry_after_s = match refusal {
             Refusal::Overloaded(overloaded) => Some(u64::from(overloaded.retry_after_s)),
             Refusal::OverQuota => Some(OVER_QUOTA_RETRY_AFTER_S),
             _ => None,
         };
         let (code, message) = (refusal.code(), refusal.to_string());
-        self.line.outbox.push(encode_error(code, &message, retry_after_s, Some(space)));
+        self.line.outbox.push(encode_error(code, &message, retry_after_s, Some(space), upload));
         self.line.log.refusals().frame_refused(code, Some(space));
     }
 
     fn refuse_frame(&mut self, error: &FrameError) {
-        self.refuse(error.code, &error.detail, None);
+        let FrameError { code, detail, upload } = error;
+        self.line.outbox.push(encode_error(*code, detail, None, None, upload.as_ref()));
+        self.line.log.refusals().frame_refused(*code, None);
     }
 
     fn welcome(&mut self) {

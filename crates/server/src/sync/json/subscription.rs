@@ -115,6 +115,11 @@ impl Subscription {
         }
     }
 
+    /// What the client calls the oldest upload that has no outcome.
+    pub(super) fn oldest_unanswered(&self) -> Option<UploadId> {
+        self.awaited.iter().find(|awaited| awaited.outcome.is_none())?.id.clone()
+    }
+
     /// Whether nothing that the client sent is unanswered.
     pub(super) fn is_settled(&self) -> bool {
         self.awaited.is_empty() && self.seat.is_settled()
