@@ -24,7 +24,7 @@ mod view;
 pub use access::{Access, MAX_POLICY_TABLES, Permission, Policy, Reach, Role, TablePolicy, Unlisted};
 pub use batch::{Batch, Context, Effects, LogRecord, Needs, Outcome, PairWrite, Receipt, RowWrite};
 pub use codec::CorruptRow;
-pub use merge::{Correction, Verdict, Wanted};
+pub use merge::{Correction, Relayed, Verdict, Wanted};
 pub use mint::{MintKey, Minter};
 pub use resume::{Checkpoint, Resume};
 pub use ring::{Commit, Ring};

@@ -49,6 +49,27 @@ pub struct Correction {
     pub wanted: Wanted,
     /// For a link row, another pair than the row's own: the change named it, so its sender may hold no other row of it.
     pub pair: Option<PairKey>,
+    /// The change was the server's own word, relayed by its receiver: whether it is answered depends on what the row is by
+    /// then.
+    pub relayed: Option<Relayed>,
+}
+
+/// What a word of the server leaves on a device that it reaches once more, late.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Relayed {
+    /// The row as it is.
+    Current,
+    /// No row.
+    Gone,
+    /// Anything else.
+    Stale,
+}
+
+impl Relayed {
+    /// What two of them leave, one after the other.
+    pub(crate) fn and(self, other: Self) -> Self {
+        if self == other { self } else { Self::Stale }
+    }
 }
 
 /// What others are to be told of an accepted change.

@@ -108,6 +108,10 @@ mutations! {
     HastyView = "hasty-view",
     /// Uploads that overtook one which was refused as a whole are not answered with current values.
     OvertakenUploads = "overtaken-uploads",
+    /// What the server itself has sent is merged when a device relays it.
+    RelayedWords = "relayed-words",
+    /// What the server itself has sent is never answered when a device relays it, also where it came late.
+    LateWords = "late-words",
 }
 
 #[cfg(feature = "mutations")]

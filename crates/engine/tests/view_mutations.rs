@@ -16,6 +16,8 @@ fn every_rule_of_views_is_needed() {
         Mutation::ForeignCursor,
         Mutation::ReusedTransitions,
         Mutation::RefuseAndForget,
+        Mutation::RelayedWords,
+        Mutation::LateWords,
     ];
     for rule in rules {
         Mutation::activate(Some(rule));

@@ -96,7 +96,8 @@ pub struct Outgoing {
     /// When the change was made, in microseconds since 1970.
     pub time_us: i64,
     /// A DELETE that takes the row back from this receiver, who may no longer see it or did not ask for it. The row itself
-    /// lives on. Its `fields` are not sent. Meaningless for other operations.
+    /// lives on. Its `fields` are not sent. Only the JSON dialect says so: to native clients it is a DELETE. Meaningless for
+    /// other operations.
     pub taken_back: bool,
 }
 

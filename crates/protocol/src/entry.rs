@@ -18,6 +18,11 @@ pub(crate) trait Dialect {
     /// The operation with this name.
     fn operation(text: &str) -> Option<Operation>;
 
+    /// Whether a table may have this name.
+    fn is_table(name: &str) -> bool {
+        names::is_valid_table(name)
+    }
+
     /// The wire bytes of a value that is written as `raw` in the text of `base`, or what is wrong with it, in words that
     /// follow "the value is" and do not hold the value.
     fn check(base: &ByteString, raw: &str) -> Result<Bytes, &'static str>;
@@ -98,8 +103,7 @@ impl Refusal {
 
 /// Reads everything but the id. `frame` is the text in which the keys lie.
 pub(crate) fn read_body<D: Dialect>(frame: &ByteString, keys: &Keys<'_>) -> Result<Body, Refusal> {
-    let Some(table) = keys.table.and_then(json::decode_string).filter(|name| names::is_valid_table(name))
-    else {
+    let Some(table) = keys.table.and_then(json::decode_string).filter(|name| D::is_table(name)) else {
         return Err(Refusal::new(Code::BadTableName, "tableName is not a valid table name"));
     };
     let table = json::keep(frame, table);

@@ -6,6 +6,10 @@ use crate::limits::MAX_NAME_BYTES;
 /// Among the names of a DELETE: the row left the filter of its sender, or of its receiver, and was not deleted.
 pub const FILTER_REMOVAL: &str = "__lattice_filter_removal";
 
+/// The table of an entry that does nothing but move the checkpoint of its receiver. Every native client has it, and no row of it
+/// has the id that such an entry names. Nothing else ever passes with this name.
+pub const CHECKPOINT_TABLE: &str = "AuditLog";
+
 /// Whether this is a name that may reach other clients' SQL: `[A-Za-z_][A-Za-z0-9_]*`, of
 /// [`MAX_NAME_BYTES`] bytes at most.
 #[must_use]

@@ -24,7 +24,7 @@ pub use encode::{
     encode_upload_answer, encode_welcome,
 };
 pub use entry::{FieldsFormat, Format, IntegersFormat, encode_entry};
-pub use filter::Filter;
+pub use filter::{Filter, same_value};
 pub use ids::{DerivationKey, IdSource};
 pub use values::{from_plain, rekind, write_plain};
 

@@ -511,7 +511,7 @@ impl History<'_> {
         if to == from || is_far || self.clients[to].db.takes_checkpoints_of_others() {
             return;
         }
-        if self.rng.chance(60) {
+        if self.rng.chance(60) && self.clients[to].user == self.clients[from].user {
             let recent: Vec<_> = self.clients[from].db.recent().iter().cloned().collect();
             if let Some(entry) = self.rng.pick_any(&recent) {
                 let taken = self.clients[to].db.take_delivered(&entry);

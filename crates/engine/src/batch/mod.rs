@@ -1,6 +1,7 @@
 //! One upload: which stored state it needs, and what it does to it.
 
 mod links;
+mod relayed;
 mod types;
 
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -82,7 +83,10 @@ impl<'a> Batch<'a> {
                     None,
                 ),
             };
-            batch.entries.insert(id, None);
+            // Minted ids are never kept.
+            if !id.is_minted() || Mutation::RelayedWords.is_active() {
+                batch.entries.insert(id, None);
+            }
             if let Some(row) = row {
                 batch.want_row(row);
             }
@@ -166,6 +170,7 @@ impl<'a> Batch<'a> {
         let counts = |incoming: &&Incoming| {
             matches!(incoming, Incoming::Change(change) if change.operation == Operation::Delete
                 && !change.filter_removal
+                && !is_relayed(change)
                 && self.entries.get(&change.id).is_none_or(Option::is_none))
         };
         self.incoming.iter().filter(counts).count() > most as usize
@@ -190,6 +195,9 @@ impl<'a> Batch<'a> {
         let reference = RowRef { table: change.table.clone(), key: change.row.key.clone() };
         let receipt =
             self.entries.get(&change.id).copied().flatten().filter(|_| !Mutation::NoDedup.is_active());
+        if is_relayed(&change) {
+            return self.relayed(change, access);
+        }
         if change.filter_removal {
             if receipt.is_none() {
                 self.log(&change, Verdict::Ignored, change.timestamp_us.unwrap_or(arrival), arrival, false);
@@ -197,8 +205,7 @@ impl<'a> Batch<'a> {
             self.effects.outcomes.push(Outcome { ack, verdict: Verdict::Ignored, correction: None });
             return;
         }
-        // A minted id is our own word coming back: clients relay between processes.
-        if receipt.is_some() || change.id.is_minted() {
+        if receipt.is_some() {
             let (verdict, wanted) = match receipt {
                 Some(Receipt { refused: true, .. }) => {
                     let wanted = (!Mutation::RefuseAndForget.is_active()).then_some(Wanted::Refused);
@@ -338,6 +345,12 @@ impl<'a> Batch<'a> {
     }
 
     fn refused(&mut self, refused: Refused, arrival: i64) {
+        // The server's own word, also where it names what a client may not.
+        if let Some((id, spelling)) = refused.id.filter(|(id, _)| id.is_minted()) {
+            let ack = Some(AckId::Uuid(id, spelling));
+            self.effects.outcomes.push(Outcome { ack, verdict: Verdict::Duplicate, correction: None });
+            return;
+        }
         let id = self.id_of(&refused);
         let spelling = refused.id.map_or(Spelling::default(), |(_, spelling)| spelling);
         let receipt = self.entries.get(&id).copied().flatten();
@@ -424,7 +437,7 @@ impl<'a> Batch<'a> {
                     self.share(&keeper, &Wanted::WholeRow(Vec::new()));
                 }
             }
-            Correction { table, row, wanted, pair }
+            Correction { table, row, wanted, pair, relayed: None }
         });
         self.effects.outcomes.push(Outcome { ack, verdict, correction });
     }
@@ -481,6 +494,11 @@ impl<'a> Batch<'a> {
             self.pairs.insert(pair, PairSlot::default());
         }
     }
+}
+
+/// Whether it is the server's own word, relayed by a device that was sent it.
+fn is_relayed(change: &Change) -> bool {
+    change.id.is_minted() && !Mutation::RelayedWords.is_active()
 }
 
 /// A snapshot that a client regenerated from its local state changes nothing over a row that is known. Where it differs

@@ -7,8 +7,10 @@ use lattice_protocol::native::AckId;
 use lattice_protocol::{Field, Outgoing};
 
 use super::ids::{Act, Minters};
-use super::{Corrected, Delivery, MAX_RECENT_IDS, PullRequest, Stream, row_of};
-use crate::merge::{Correction, Wanted};
+use super::{
+    Corrected, Delivery, MAX_RECENT_IDS, MAX_RELAYED_ANSWERS, MAX_RELAYED_ROWS, PullRequest, Stream, row_of,
+};
+use crate::merge::{Correction, Relayed, Wanted};
 use crate::mutation::Mutation;
 use crate::rows::{FieldState, Row, RowRef};
 use crate::types::{Cursor, PairKey};
@@ -48,7 +50,9 @@ impl Stream {
                 let rebuilt = correction.wanted == Wanted::Refused && self.may_rebuild(&verdict.ack);
                 match index.get(&(reference.clone(), correction.pair)) {
                     Some(at) => {
-                        unite(&mut due[*at].correction.wanted, &correction.wanted);
+                        let held = &mut due[*at].correction;
+                        unite(&mut held.wanted, &correction.wanted);
+                        held.relayed = held.relayed.zip(correction.relayed).map(|(a, b)| a.and(b));
                         due[*at].rebuilt |= rebuilt;
                     }
                     None => {
@@ -80,9 +84,36 @@ impl Stream {
             || Mutation::RebuiltTwice.is_active()
     }
 
+    /// Whether a correction is due: always, but for words of the server that were relayed.
+    fn must_answer(&mut self, correction: &Correction, row: Option<&Row>) -> bool {
+        let (Some(relayed), Some(row)) = (correction.relayed, row) else { return true };
+        let shown = row.is_live() && self.view.shows(row);
+        let differs = match relayed {
+            Relayed::Current => !shown,
+            Relayed::Gone => shown,
+            Relayed::Stale => true,
+        };
+        if !differs {
+            return false;
+        }
+        if self.relayed.len() >= MAX_RELAYED_ROWS {
+            self.relayed.clear();
+        }
+        let (state, answers) = self.relayed.entry(row.reference()).or_default();
+        if core::mem::replace(state, row.last_seq) != row.last_seq {
+            *answers = 0;
+        }
+        *answers = answers.saturating_add(1);
+        *answers <= MAX_RELAYED_ANSWERS
+    }
+
     /// The current values of what must be corrected.
     fn current(&mut self, due: Due<'_>, minters: &Minters, out: &mut Vec<Outgoing>) {
-        let Due { row, keepers, correction: Correction { table, row: id, wanted, .. }, rebuilt } = due;
+        let Due { row, keepers, correction, rebuilt } = due;
+        if !self.must_answer(&correction, row) {
+            return;
+        }
+        let Correction { table, row: id, wanted, .. } = correction;
         if let Some(row) = row.filter(|row| row.is_live()) {
             if !self.view.shows(row) {
                 if wanted == Wanted::Refused && !self.view.may_read(row) {

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use bytestring::ByteString;
+use lattice_protocol::names::CHECKPOINT_TABLE;
 use lattice_protocol::{EntryId, Field, Operation, Outgoing, RowId, RowKey, Spelling};
 
 use super::{MAX_RECENT_IDS, Stream};
@@ -9,9 +10,6 @@ use crate::mint::Minter;
 use crate::mutation::Mutation;
 use crate::rows::{FieldState, Row};
 use crate::types::{Cursor, Seq};
-
-/// The table that an announcement names.
-const ANNOUNCED: &str = "LatticeView";
 
 /// What an entry does to its receiver's row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,12 +58,15 @@ impl Stream {
     pub fn announcement(&mut self, minter: &Minter) -> Option<Outgoing> {
         let due = core::mem::take(&mut self.announces) && !Mutation::SavedFirst.is_active();
         due.then(|| {
-            // No client has such a row, and most have no such table: it is skipped, and acknowledged.
-            let nobody = RowId { key: RowKey::Uuid([0; 16]), spelling: Spelling::default() };
-            let row = Row::stub(ByteString::from_static(ANNOUNCED), nobody);
+            // Old clients drop a whole frame for a table that they do not have, later ones record no entry of it: the checkpoint
+            // would stay. Every one of them has this table, and no row with an id that was minted this moment.
+            let spelling = Spelling::default();
+            let nobody = RowId { key: RowKey::Uuid([0; 16]), spelling };
+            let row = Row::stub(ByteString::from_static(CHECKPOINT_TABLE), nobody);
             let minters = self.minters(minter);
             let claim = self.claim(&minters, self.cursor);
-            self.mint(claim, &row, Act::TakeBack, Vec::new(), 0)
+            let entry = self.mint(claim, &row, Act::Delete, Vec::new(), 0);
+            Outgoing { row: RowId { key: RowKey::Uuid(entry.id.0), spelling }, ..entry }
         })
     }
 

@@ -15,7 +15,7 @@
 //! more, sends whole those that were not visible before, and takes back those that are visible no more.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use lattice_protocol::native::AckId;
@@ -35,6 +35,11 @@ use crate::view::{Prior, Shown, View};
 
 /// Ids minted at one cursor that are remembered so as not to mint one twice.
 const MAX_RECENT_IDS: usize = 4_096;
+/// How often relayed words about a row are answered while it does not change. Two channels of a device that must differ, as in two
+/// spaces that hold the row, would hand each other's answers back for ever.
+const MAX_RELAYED_ANSWERS: u8 = 8;
+/// Rows for which that is counted.
+const MAX_RELAYED_ROWS: usize = 4_096;
 /// Views that a client may have been sent parts of before its stream has reached the head under a new one.
 const MAX_PRIOR_VIEWS: usize = 128;
 
@@ -132,6 +137,8 @@ pub struct Stream {
     recent: BTreeSet<EntryId>,
     /// Refused changes that were answered here.
     rebuilt: BTreeSet<EntryId>,
+    /// Rows of which relayed words were answered: in which state, and how often.
+    relayed: BTreeMap<RowRef, (Seq, u8)>,
     repairs: u64,
 }
 
@@ -164,6 +171,7 @@ impl Stream {
             asked_verdicts: 0,
             recent: BTreeSet::new(),
             rebuilt: BTreeSet::new(),
+            relayed: BTreeMap::new(),
             repairs: 0,
         }
     }

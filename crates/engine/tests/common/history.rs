@@ -45,7 +45,12 @@ struct Client {
     checkpoint: Option<EntryId>,
     stream: Option<Stream>,
     down: VecDeque<Frame>,
+    /// What it was sent and applied lately.
+    handed: Vec<Outgoing>,
 }
+
+/// Entries that a device could still hand on.
+const MAX_HANDED: usize = 8;
 
 /// A history.
 pub(crate) struct History {
@@ -61,6 +66,9 @@ pub(crate) struct History {
     /// What happened, if anybody wants to read it.
     pub(crate) trace: Vec<String>,
     traced: bool,
+    /// Devices hand on what they are sent. What anybody may see does not move meanwhile: a device that is handed a row too late
+    /// would keep it.
+    relays: bool,
 }
 
 macro_rules! note {
@@ -102,9 +110,11 @@ impl History {
                 checkpoint: None,
                 stream: None,
                 down: VecDeque::new(),
+                handed: Vec::new(),
             }
         });
         let clients = clients.collect();
+        let relays = rng.chance(30);
         let rule = if rng.chance(30) { Rule::Row } else { Rule::Field };
         Self {
             rng,
@@ -116,6 +126,7 @@ impl History {
             met: BTreeSet::new(),
             trace: Vec::new(),
             traced,
+            relays,
         }
     }
 
@@ -129,6 +140,7 @@ impl History {
     fn step(&mut self) -> Result<(), String> {
         let at = self.rng.below(self.clients.len());
         match self.rng.below(40) {
+            35..=37 if self.relays => self.relay(at),
             0..=12 => self.edit(at),
             13..=17 => self.upload(at),
             18..=24 => self.pull(at)?,
@@ -170,6 +182,42 @@ impl History {
             _ => self.resend(at),
         }
         Ok(())
+    }
+
+    /// Another device of the same person is handed an entry that this one was sent, and uploads it.
+    fn relay(&mut self, from: usize) {
+        if self.clients[from].handed.is_empty() {
+            return;
+        }
+        let entry = self.rng.pick(&self.clients[from].handed).clone();
+        let to = self.rng.below(self.clients.len());
+        let client = &self.clients[to];
+        let same = client.user == self.clients[from].user && client.filter.is_none();
+        if to == from || !same || client.known.contains(&entry.id) {
+            return;
+        }
+        note!(self, "client {from} hands {:?} to {to}", brief(std::slice::from_ref(&entry)));
+        let frame = Frame { entries: vec![entry.clone()], acks: Vec::new() };
+        let checkpoint = client.checkpoint;
+        self.clients[to].down.push_front(frame);
+        self.receive(to);
+        let client = &mut self.clients[to];
+        // What comes by another channel moves the checkpoint of this one no further.
+        client.checkpoint = checkpoint;
+        if client.known.contains(&entry.id) {
+            client.pending.push(Change {
+                id: entry.id,
+                id_spelling: entry.id_spelling,
+                table: entry.table,
+                operation: entry.operation,
+                row: entry.row,
+                fields: entry.fields,
+                timestamp_us: Some(entry.time_us),
+                synthesized: false,
+                filter_removal: false,
+                raw: Bytes::new(),
+            });
+        }
     }
 
     fn resend(&mut self, at: usize) {
@@ -461,6 +509,10 @@ impl History {
                 }
             }
             client.checkpoint = Some(entry.id);
+            if client.handed.len() >= MAX_HANDED {
+                client.handed.remove(0);
+            }
+            client.handed.push(entry.clone());
         }
         let before = client.pending.len();
         let acked = |change: &Change| frame.acks.contains(&AckId::Uuid(change.id, change.id_spelling));
@@ -485,6 +537,7 @@ impl History {
                 checkpoint: None,
                 stream: None,
                 down: VecDeque::new(),
+                handed: Vec::new(),
             });
         }
         for _ in 0..500 {

@@ -37,10 +37,15 @@ impl Memory {
 
     /// An upload by the owner of a private space.
     pub(crate) fn upload(&mut self, writer: u8, changes: Vec<Change>) -> Effects {
+        self.upload_as_owner(WriterId([writer; 16]), changes)
+    }
+
+    /// The same by this connection.
+    pub(crate) fn upload_as_owner(&mut self, writer: WriterId, changes: Vec<Change>) -> Effects {
         let policy = Policy::default();
         let access =
             Access { user: [0; 16], role: Role::Owner, policy: &policy, archived: false, private: true };
-        self.upload_as(WriterId([writer; 16]), access, false, changes)
+        self.upload_as(writer, access, false, changes)
     }
 
     /// An upload by somebody with this access.

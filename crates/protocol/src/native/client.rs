@@ -140,7 +140,7 @@ fn bad(detail: &str) -> FrameError {
 }
 
 fn read_entry(text: &ByteString, raw: &str) -> Result<Outgoing, FrameError> {
-    match entry::decode(text, raw) {
+    match entry::decode::<entry::FromServer>(text, raw) {
         Incoming::Refused(refused) => Err(FrameError { code: refused.code, detail: refused.detail }),
         Incoming::Change(change) => Ok(Outgoing {
             id: change.id,

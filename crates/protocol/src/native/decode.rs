@@ -179,7 +179,7 @@ impl<'de> Visitor<'de> for ChangesSeed<'de> {
             count += 1;
             if count <= self.max_changes {
                 // Read at once, while the parser has its text in the cache.
-                changes.push(entry::decode(self.text, raw.get()));
+                changes.push(entry::decode::<entry::Native>(self.text, raw.get()));
             }
         }
         Ok((changes, count))

@@ -68,7 +68,7 @@ impl AuditLogFrame {
             write_string(out, &field.name);
             comma = b",";
         }
-        if taken_back {
+        if taken_back && sender.marks_removals {
             write_string(out, FILTER_REMOVAL);
         }
         out.extend_from_slice(br#"],"globalId":"#);
@@ -125,14 +125,23 @@ impl AuditLogFrame {
 pub(super) struct Sender {
     flags: &'static [u8],
     synthesized: bool,
+    /// Clients drop a DELETE with the marker that comes over a WebSocket, so a server must not write it.
+    marks_removals: bool,
 }
 
 impl Sender {
-    const SERVER: Self =
-        Self { flags: br#","id":0,"isFromRemote":true,"isSynchronized":true"#, synthesized: false };
+    const SERVER: Self = Self {
+        flags: br#","id":0,"isFromRemote":true,"isSynchronized":true"#,
+        synthesized: false,
+        marks_removals: false,
+    };
 
     pub(super) const fn client(synthesized: bool) -> Self {
-        Self { flags: br#","id":0,"isFromRemote":false,"isSynchronized":false"#, synthesized }
+        Self {
+            flags: br#","id":0,"isFromRemote":false,"isSynchronized":false"#,
+            synthesized,
+            marks_removals: true,
+        }
     }
 }
 

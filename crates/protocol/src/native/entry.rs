@@ -8,11 +8,11 @@ use crate::{
     entry::{Dialect, Keys, Refusal, read_body},
     json,
     limits::MAX_ACK_ID_BYTES,
-    value,
+    names, value,
 };
 
 /// Reads values as `value.rs` says, and operations in upper case only.
-struct Native;
+pub(super) struct Native;
 
 impl Dialect for Native {
     fn operation(text: &str) -> Option<Operation> {
@@ -22,6 +22,23 @@ impl Dialect for Native {
             "DELETE" => Some(Operation::Delete),
             _ => None,
         }
+    }
+
+    fn check(base: &ByteString, raw: &str) -> Result<Bytes, &'static str> {
+        value::check(base, raw)
+    }
+}
+
+/// The same, and the one table that only the server may name.
+pub(super) struct FromServer;
+
+impl Dialect for FromServer {
+    fn operation(text: &str) -> Option<Operation> {
+        Native::operation(text)
+    }
+
+    fn is_table(name: &str) -> bool {
+        names::is_valid_table(name) || name == names::CHECKPOINT_TABLE
     }
 
     fn check(base: &ByteString, raw: &str) -> Result<Bytes, &'static str> {
@@ -46,7 +63,7 @@ impl Entry<'_> {
 }
 
 /// Reads the entry `raw`, which is well-formed JSON and lies in `frame`.
-pub(super) fn decode(frame: &ByteString, raw: &str) -> Incoming {
+pub(super) fn decode<D: Dialect>(frame: &ByteString, raw: &str) -> Incoming {
     let mut entry = Entry { frame, raw, ack: None, id: None };
     let Some(keys) = Keys::read(raw) else {
         return entry.refuse(Refusal::new(Code::BadEntry, "the entry is not an object"));
@@ -57,7 +74,7 @@ pub(super) fn decode(frame: &ByteString, raw: &str) -> Incoming {
     let Some((id, id_spelling)) = entry.id else {
         return entry.refuse(Refusal::new(Code::BadEntryId, "globalId is not a UUID"));
     };
-    match read_body::<Native>(frame, &keys) {
+    match read_body::<D>(frame, &keys) {
         Err(refusal) => entry.refuse(refusal),
         Ok(body) => Incoming::Change(Change {
             id,

@@ -79,6 +79,13 @@ impl Condition {
     }
 }
 
+/// Whether two wire values mean the same, however they are written and whatever their kinds: a client that passes an entry on
+/// writes it anew.
+#[must_use]
+pub fn same_value(a: &[u8], b: &[u8]) -> bool {
+    a == b || Operand::same_bytes(a, b) || Operand::of_wire(Some(a)) == Operand::of_wire(Some(b))
+}
+
 impl Filter {
     /// Reads `{"tables":[…],"where":{…}}`, which is what [`Filter::canonical`] writes. The text itself may have any size.
     ///

@@ -85,7 +85,7 @@ impl Heard {
         let frame: Value = serde_json::from_slice(frame).expect("frames are JSON");
         if let Some(entries) = frame["auditLog"].as_array() {
             // The announcement of another view stands alone, and does nothing.
-            let announces = entries.iter().any(|entry| entry["tableName"] == "LatticeView");
+            let announces = entries.iter().any(|entry| entry["tableName"] == "AuditLog");
             assert!(!announces || entries.len() == 1, "{frame}");
             self.announcements += usize::from(announces);
             self.entries.extend(entries.iter().filter(|_| !announces).cloned());

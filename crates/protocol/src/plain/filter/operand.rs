@@ -68,6 +68,16 @@ impl<'a> Operand<'a> {
         }
     }
 
+    /// Whether both are the same bytes of kind 6, or of the hex digits that binary columns come as.
+    pub(super) fn same_bytes(a: &[u8], b: &[u8]) -> bool {
+        let digits = |wire| {
+            let wire = Wire::read(wire).filter(|wire| matches!(wire.kind, b'2' | b'6'))?;
+            json::decode_string(wire.raw).map(|text| (text, wire.kind))
+        };
+        let (Some((a, a_kind)), Some((b, b_kind))) = (digits(a), digits(b)) else { return false };
+        (a_kind == b'6' || b_kind == b'6') && a.eq_ignore_ascii_case(&b)
+    }
+
     pub(super) fn into_owned(self) -> Operand<'static> {
         match self {
             Self::Null => Operand::Null,
