@@ -112,6 +112,10 @@ mutations! {
     RelayedWords = "relayed-words",
     /// What the server itself has sent is never answered when a device relays it, also where it came late.
     LateWords = "late-words",
+    /// A later version of the app is taken to hold what an earlier one was sent.
+    SameSchema = "same-schema",
+    /// Entries leave under the ids of their authors where the client declares a version of its schema.
+    UnversionedIds = "unversioned-ids",
 }
 
 #[cfg(feature = "mutations")]

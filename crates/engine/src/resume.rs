@@ -74,7 +74,9 @@ impl Resume<'_> {
             if let Some(cursor) = partial.filter(|cursor| self.has(*cursor)) {
                 let goes_on = view.id() == self.view.id() && self.since(view, None).next().is_none();
                 let position = if goes_on { cursor.position } else { 0 };
-                let prior = self.prior(self.remembered.to_vec(), cursor.base);
+                // For which version it was sent what it had before is not known any more.
+                let outdated = self.view.is_for_later_schema(&View::everything());
+                let prior = self.prior(self.remembered.to_vec(), cursor.base, outdated);
                 return Some(self.fresh(Cursor { base: cursor.base, position }, Some(prior)));
             }
         }
@@ -92,13 +94,14 @@ impl Resume<'_> {
     fn shown_in(&self, view: &Arc<View>, cursor: Cursor) -> Start {
         let reached = Some(cursor.base.max(cursor.position));
         let mut views: Vec<Shown> = self.since(view, reached).cloned().collect();
-        if view.id() == self.view.id() && views.is_empty() {
+        let outdated = self.view.is_for_later_schema(view);
+        if view.shows_same_rows(&self.view) && views.is_empty() && !outdated {
             return self.fresh(cursor, None);
         }
         let until = self.remembered.iter().find(|shown| shown.view.id() == view.id());
         let until = until.map_or(self.head, |shown| shown.until);
         views.push(Shown { view: Arc::clone(view), until });
-        let prior = self.prior(views, cursor.base);
+        let prior = self.prior(views, cursor.base, outdated);
         self.fresh(Cursor { base: cursor.base, position: 0 }, Some(prior))
     }
 
@@ -109,13 +112,16 @@ impl Resume<'_> {
     /// Clients without a filter may hold more than their checkpoint says: they apply entries before they save it, and what
     /// corrects them over HTTP comes without one. Those with a filter keep a cursor together with its changes, and other
     /// filters of the same user were not theirs.
+    ///
+    /// Views of the same rows for other versions of the app do not count, or two devices that differ in it would be read
+    /// everything at each connect: what one was sent for an earlier version since its cursor it is sent again, under other ids.
     fn since(&self, view: &View, reached: Option<Seq>) -> impl Iterator<Item = &Shown> {
         let reached = reached.unwrap_or(Seq::MAX);
         let newer = self.remembered.iter().position(|shown| shown.view.id() == view.id());
         let newer = newer.unwrap_or(self.remembered.len());
         let lags = !self.view.is_filtered() && !Mutation::SavedFirst.is_active();
         let other = move |(at, shown): &(usize, &Shown)| {
-            lags && shown.view.id() != view.id()
+            lags && !shown.view.shows_same_rows(view)
                 && !shown.view.is_filtered()
                 && (*at < newer || shown.until > reached)
         };
@@ -124,14 +130,14 @@ impl Resume<'_> {
 
     /// It may hold whatever the user was ever shown.
     fn unknown(&self) -> Start {
-        let others = self.remembered.iter().any(|shown| shown.view.id() != self.view.id());
+        let others = self.remembered.iter().any(|shown| !shown.view.shows_same_rows(&self.view));
         let filtered = self.view.is_restricted() && !self.remembered.is_empty();
-        let prior = (others || filtered).then(|| self.prior(self.remembered.to_vec(), 0));
+        let prior = (others || filtered).then(|| self.prior(self.remembered.to_vec(), 0, false));
         self.fresh(Cursor::default(), prior)
     }
 
-    fn prior(&self, views: Vec<Shown>, base: Seq) -> Prior {
-        Prior { views, base, user: self.user }
+    fn prior(&self, views: Vec<Shown>, base: Seq, outdated: bool) -> Prior {
+        Prior { views, base, user: self.user, outdated }
     }
 
     fn fresh(&self, cursor: Cursor, prior: Option<Prior>) -> Start {

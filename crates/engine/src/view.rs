@@ -1,10 +1,14 @@
 //! What a connection may see and asked to see of a space.
 //!
-//! A view has two halves. What the user *may read* follows from role and policy, by the table of a row and the user who
+//! A view has two halves, and the version of the app's schema that the client declares. What the user *may read* follows from role and policy, by the table of a row and the user who
 //! created it; neither ever changes for a row. What the client *asked for* is a filter, by tables and by values, and the
 //! values change: a row may leave the filter and come back.
 //!
-//! Minted ids and cursors belong to the view that they were made in. The view that shows everything is number 0.
+//! The version shows no row more or less. But an app drops columns and tables that it does not know, remembers what it was sent,
+//! and never asks again: when it comes with a later version, what it was sent in an earlier one counts as not known.
+//!
+//! Minted ids and cursors belong to the view that they were made in. The view that shows everything, to a client that declares
+//! no version, is number 0.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -35,7 +39,10 @@ pub struct View {
     /// The user, where it makes a difference.
     user: Option<[u8; 16]>,
     filter: Option<Arc<Filter>>,
+    schema: Option<u64>,
     id: u64,
+    /// The number that it has without the version of the schema.
+    rows_id: u64,
 }
 
 impl Default for View {
@@ -48,7 +55,15 @@ impl View {
     /// The view that shows everything: number 0.
     #[must_use]
     pub const fn everything() -> Self {
-        Self { default: Reach::All, tables: BTreeMap::new(), user: None, filter: None, id: 0 }
+        Self {
+            default: Reach::All,
+            tables: BTreeMap::new(),
+            user: None,
+            filter: None,
+            schema: None,
+            id: 0,
+            rows_id: 0,
+        }
     }
 
     /// What `policy` lets a user with this role read, and of that what `filter` asks for. In a private space (`private`)
@@ -82,16 +97,29 @@ impl View {
         tables.retain(|_, reach| *reach != default);
         let filter = filter.filter(|filter| !filter.is_everything());
         let own = default == Reach::Own || tables.values().any(|reach| *reach == Reach::Own);
-        let mut view = Self { default, tables, user: own.then_some(user), filter, id: 0 };
+        let mut view = Self { default, tables, user: own.then_some(user), filter, ..Self::everything() };
         if view != Self::everything() {
-            let mut hasher = SipHasher24::new_with_key(VIEW_KEY);
-            hasher.write(view.definition().as_bytes());
-            view.id = hasher.finish().max(1);
+            view.rows_id = view.number();
+            view.id = view.rows_id;
         }
         view
     }
 
-    /// Its number: the same for equal views, 0 for the one that shows everything.
+    /// The same rows, for a client that declares this version of its app's schema.
+    #[must_use]
+    pub fn with_schema(mut self, version: Option<u64>) -> Self {
+        self.schema = version;
+        self.id = if version.is_some() { self.number() } else { self.rows_id };
+        self
+    }
+
+    fn number(&self) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(VIEW_KEY);
+        hasher.write(self.definition().as_bytes());
+        hasher.finish().max(1)
+    }
+
+    /// Its number: the same for equal views, 0 for the one that shows everything to a client that declares no version.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
@@ -100,7 +128,25 @@ impl View {
     /// Whether it may show less than everything.
     #[must_use]
     pub fn is_restricted(&self) -> bool {
-        self.id != 0
+        self.rows_id != 0
+    }
+
+    /// The version of the app's schema that the client declares.
+    #[must_use]
+    pub fn schema(&self) -> Option<u64> {
+        self.schema
+    }
+
+    /// Whether both show the same rows, whatever versions of a schema they are for.
+    #[must_use]
+    pub fn shows_same_rows(&self, other: &Self) -> bool {
+        self.rows_id == other.rows_id
+    }
+
+    /// Whether an app that was sent the other view may have dropped columns or tables that this one's app knows.
+    #[must_use]
+    pub fn is_for_later_schema(&self, other: &Self) -> bool {
+        self.schema > other.schema && !Mutation::SameSchema.is_active()
     }
 
     /// Whether the client asked for less than it may see.
@@ -109,10 +155,15 @@ impl View {
         self.filter.is_some()
     }
 
-    /// The view as text, from which [`View::parse`] makes it again: `DEFAULT[,TABLE=REACH…]|USER|FILTER`.
+    /// The view as text, from which [`View::parse`] makes it again: `[VERSION@]DEFAULT[,TABLE=REACH…]|USER|FILTER`.
     #[must_use]
     pub fn definition(&self) -> String {
-        let mut text = String::from(letter(self.default));
+        let mut text = String::new();
+        if let Some(version) = self.schema {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{version}@");
+        }
+        text.push_str(letter(self.default));
         for (table, reach) in &self.tables {
             text.push(',');
             text.push_str(table);
@@ -121,7 +172,6 @@ impl View {
         }
         text.push('|');
         for byte in self.user.iter().flatten() {
-            // Writing to a string does not fail.
             let _ = write!(text, "{byte:02x}");
         }
         text.push('|');
@@ -134,6 +184,10 @@ impl View {
     pub fn parse(definition: &str) -> Option<Self> {
         let mut parts = definition.splitn(3, '|');
         let (reaches, user, filter) = (parts.next()?, parts.next()?, parts.next()?);
+        let (schema, reaches) = match reaches.split_once('@') {
+            Some((version, reaches)) => (Some(version.parse().ok()?), reaches),
+            None => (None, reaches),
+        };
         let mut reaches = reaches.split(',');
         let default = reach_of(reaches.next()?)?;
         let table = |entry: &str| {
@@ -146,7 +200,7 @@ impl View {
             "" => None,
             text => Some(Arc::new(Filter::parse(&Bytes::copy_from_slice(text.as_bytes())).ok()?)),
         };
-        Some(Self::of(default, tables, user?, filter))
+        Some(Self::of(default, tables, user?, filter).with_schema(schema))
     }
 
     /// Whether the user may read the row, whatever the client asked for.
@@ -237,12 +291,18 @@ pub struct Prior {
     pub base: Seq,
     /// The user: rows that they created themselves are no secret to them.
     pub user: [u8; 16],
+    /// It was sent them for an earlier version of the app, which may have dropped a part of any row.
+    pub outdated: bool,
 }
 
 impl Prior {
     /// Whether the replica has the row as it was at `base`, if it existed then.
     pub(crate) fn knew(&self, row: &Row) -> bool {
-        self.views.iter().all(|Shown { view, .. }| view.shows(row) && view.matches_since(row) <= self.base)
+        (!self.outdated
+            && self
+                .views
+                .iter()
+                .all(|Shown { view, .. }| view.shows(row) && view.matches_since(row) <= self.base))
             || Mutation::ForeignCursor.is_active()
     }
 

@@ -18,6 +18,8 @@ fn every_rule_of_views_is_needed() {
         Mutation::RefuseAndForget,
         Mutation::RelayedWords,
         Mutation::LateWords,
+        Mutation::SameSchema,
+        Mutation::UnversionedIds,
     ];
     for rule in rules {
         Mutation::activate(Some(rule));

@@ -68,6 +68,12 @@ pub(crate) fn check(log: &[AuditLine], head: Seq, rows: &[Row]) -> Result<(), Pr
             return Err(format!("{} arrived no later than the one before", line.record.id));
         }
         arrived_us = line.record.arrived_us;
+        if line.record.id.is_minted() {
+            return Err(format!(
+                "{} is the server's own word, and was logged as somebody's change",
+                line.record.id
+            ));
+        }
         if let Some(reference) = of_json(line) {
             let unknown = Track { only_untimed_writer: None, exists: false, last: None };
             tracks.entry(reference).or_insert(unknown).only_untimed_writer = None;

@@ -60,12 +60,15 @@ const SHARED: &[(&str, u64)] = &[
     ("overtaken-uploads", 291_360),
 ];
 
+/// Rules of which the histories know nothing yet, and that `engine/tests/view_mutations.rs` takes away.
+const ELSEWHERE: &[&str] = &["same-schema", "unversioned-ids"];
+
 #[test]
 fn every_rule_is_missed_when_it_is_taken_away() {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::panic::set_hook(Box::new(|_| {})); // a panic of a broken engine is a failure of its seed
     let mut not_missed = Vec::new();
-    for mutation in Mutation::ALL {
+    for mutation in Mutation::ALL.iter().filter(|mutation| !ELSEWHERE.contains(&mutation.as_str())) {
         let name = mutation.as_str();
         let shared = SHARED.iter().find(|(known, _)| *known == name);
         let kind = if shared.is_some() { Kind::Shared } else { Kind::Single };

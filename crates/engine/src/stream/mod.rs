@@ -185,7 +185,9 @@ impl Stream {
             return true;
         }
         let base = self.cursor.base;
-        let prior = self.prior.get_or_insert_with(|| Box::new(Prior { views: Vec::new(), base, user }));
+        let prior = self
+            .prior
+            .get_or_insert_with(|| Box::new(Prior { views: Vec::new(), base, user, outdated: false }));
         let until = self.newest;
         match prior.views.iter().position(|shown| shown.view.id() == self.view.id()) {
             Some(at) => prior.views[at].until = prior.views[at].until.max(until),
@@ -292,10 +294,12 @@ impl Stream {
         acks
     }
 
-    /// Whether entries as they were accepted may follow, from `cursor().position` on.
+    /// Whether entries as they were accepted may follow, from `cursor().position` on. Their ids become cursors, which do not say
+    /// for which version of an app they were sent.
     #[must_use]
     pub fn takes_live(&self) -> bool {
-        self.live && self.verdicts.is_empty() && !self.view.is_restricted()
+        let versioned = self.view.schema().is_some() && !Mutation::UnversionedIds.is_active();
+        self.live && self.verdicts.is_empty() && !self.view.is_restricted() && !versioned
     }
 
     /// Entries up to `last` have been sent as they were accepted, without the connection's own.

@@ -47,6 +47,14 @@ struct Client {
     down: VecDeque<Frame>,
     /// What it was sent and applied lately.
     handed: Vec<Outgoing>,
+    /// The version of its app, 1 or 2, and whether it says so.
+    app: u64,
+    declares: bool,
+}
+
+/// Whether an app of this version has the column.
+fn app_has(app: u64, table: &str, column: &str) -> bool {
+    app > 1 || (table != "Box" && column != "b")
 }
 
 /// Entries that a device could still hand on.
@@ -66,9 +74,13 @@ pub(crate) struct History {
     /// What happened, if anybody wants to read it.
     pub(crate) trace: Vec<String>,
     traced: bool,
+    /// What went wrong while something was stored.
+    violation: Option<String>,
     /// Devices hand on what they are sent. What anybody may see does not move meanwhile: a device that is handed a row too late
     /// would keep it.
     relays: bool,
+    /// Apps are replaced by later and earlier versions.
+    versions: bool,
 }
 
 macro_rules! note {
@@ -93,6 +105,7 @@ impl History {
         let mut rng = Rng(seed);
         let count = 2 + rng.below(4);
         let filters = rng.chance(60);
+        let versions = rng.chance(40);
         let policy = policy(&mut rng);
         let clients = (0..count).map(|at| {
             // Some people have two devices.
@@ -111,6 +124,8 @@ impl History {
                 stream: None,
                 down: VecDeque::new(),
                 handed: Vec::new(),
+                app: if versions { 1 + rng.below(2) as u64 } else { 2 },
+                declares: versions && rng.chance(50),
             }
         });
         let clients = clients.collect();
@@ -126,7 +141,9 @@ impl History {
             met: BTreeSet::new(),
             trace: Vec::new(),
             traced,
+            violation: None,
             relays,
+            versions,
         }
     }
 
@@ -145,6 +162,13 @@ impl History {
             13..=17 => self.upload(at),
             18..=24 => self.pull(at)?,
             25..=32 => self.receive(at),
+            33 if self.versions && self.clients[at].stream.is_none() && self.rng.chance(50) => {
+                // Whoever has dropped something must say that it does no more.
+                let client = &mut self.clients[at];
+                client.app = 3 - client.app;
+                client.declares = client.app == 2 || self.rng.chance(50);
+                note!(self, "client {at} has version {}", self.clients[at].app);
+            }
             33 | 34 if self.clients[at].stream.is_none() => self.connect(at),
             33 => self.disconnect(at),
             34 => {
@@ -227,7 +251,7 @@ impl History {
     fn view(&self, at: usize) -> Option<Arc<View>> {
         let client = &self.clients[at];
         let view = View::new(&self.policy, client.role?, client.user, false, client.filter.clone());
-        Some(Arc::new(view))
+        Some(Arc::new(view.with_schema(client.declares.then_some(client.app))))
     }
 
     fn remember(&mut self, at: usize, view: &Arc<View>) {
@@ -322,6 +346,10 @@ impl History {
         let value = self.rng.below(3) as i64;
         let column = *self.rng.pick(&["a", "b"]);
         let held = self.clients[at].rows.contains_key(&reference);
+        let app = self.clients[at].app;
+        if !app_has(app, TABLES[table], "a") || (held && !app_has(app, TABLES[table], column)) {
+            return;
+        }
         let fields: Vec<(&'static str, Bytes)> = match (held, self.rng.below(10)) {
             (true, 0..=2) => Vec::new(),
             (true, _) if table == LINKS => return,
@@ -348,6 +376,7 @@ impl History {
         };
         let fields: Vec<Field> = fields
             .into_iter()
+            .filter(|(name, _)| app_has(app, TABLES[table], name))
             .map(|(name, value)| Field { name: ByteString::from_static(name), value })
             .collect();
         let change = Change {
@@ -398,6 +427,9 @@ impl History {
             Access { user: client.user, role, policy: &self.policy, archived: false, private: false };
         let shown: Vec<EntryId> = changes.iter().map(|change| change.id).collect();
         let effects = self.store.upload_as(stream.writer(), access, stream.echoes(), changes);
+        if let Some(record) = effects.log.iter().find(|record| record.id.is_minted()) {
+            self.violation = Some(format!("{:?} is the server's own word, and was logged", record.id));
+        }
         if self.traced {
             let verdicts: Vec<_> = effects.outcomes.iter().map(|o| (o.verdict, &o.correction)).collect();
             self.trace
@@ -475,10 +507,18 @@ impl History {
         let client = &mut self.clients[at];
         let Some(frame) = client.down.pop_front() else { return };
         for entry in &frame.entries {
+            let app = client.app;
+            if !app_has(app, &entry.table, "a") {
+                // A table that it does not have: acknowledged, and not remembered.
+                client.checkpoint = Some(entry.id);
+                continue;
+            }
             if client.known.insert(entry.id) {
                 let reference = RowRef { table: entry.table.clone(), key: entry.row.key.clone() };
                 let set = |values: &mut Values| {
-                    values.extend(entry.fields.iter().map(|field| (field.name.clone(), field.value.clone())));
+                    let has = |field: &&Field| app_has(app, &entry.table, &field.name);
+                    let kept = entry.fields.iter().filter(has);
+                    values.extend(kept.map(|field| (field.name.clone(), field.value.clone())));
                 };
                 match entry.operation {
                     Operation::Insert => {
@@ -524,8 +564,8 @@ impl History {
         note!(self, "-- settle");
         for at in 0..self.clients.len() {
             // A fresh replica of everybody.
-            let Client { user, role, filter, .. } = &self.clients[at];
-            let (user, role, filter) = (*user, *role, filter.clone());
+            let Client { user, role, filter, app, declares, .. } = &self.clients[at];
+            let (user, role, filter, app, declares) = (*user, *role, filter.clone(), *app, *declares);
             self.clients.push(Client {
                 user,
                 role,
@@ -538,6 +578,8 @@ impl History {
                 stream: None,
                 down: VecDeque::new(),
                 handed: Vec::new(),
+                app,
+                declares,
             });
         }
         for _ in 0..500 {
@@ -556,7 +598,7 @@ impl History {
                 })
             });
             if !busy {
-                return self.compare();
+                return self.violation.take().map_or_else(|| self.compare(), Err);
             }
         }
         Err("nothing settled".into())
@@ -568,12 +610,9 @@ impl History {
             if let Some(change) = client.pending.first() {
                 return Err(format!("client {at}: {:?} was never acknowledged", change.id));
             }
-            let solid = |values: &Values| -> Values {
-                values
-                    .iter()
-                    .filter(|(_, value)| **value != null())
-                    .map(|(n, v)| (n.clone(), v.clone()))
-                    .collect()
+            let solid = |table: &str, values: &Values| -> Values {
+                let known = values.iter().filter(|(name, _)| app_has(client.app, table, name));
+                known.filter(|(_, value)| **value != null()).map(|(n, v)| (n.clone(), v.clone())).collect()
             };
             let mut expected: BTreeMap<RowRef, Values> = BTreeMap::new();
             for row in self.store.rows() {
@@ -582,12 +621,15 @@ impl History {
                     filter.names_table(&row.table)
                         && filter.matches(&row.table, |name| values.get(name).map(|value| &value[..]))
                 });
-                if row.is_live() && !row.hidden && asked && may_read(&self.policy, role, client.user, &row) {
-                    expected.insert(row.reference(), solid(&values));
+                let shown = row.is_live() && !row.hidden && asked;
+                let has = app_has(client.app, &row.table, "a");
+                if shown && has && may_read(&self.policy, role, client.user, &row) {
+                    expected.insert(row.reference(), solid(&row.table, &values));
                 }
             }
+            let held = client.rows.iter().filter(|(row, _)| app_has(client.app, &row.table, "a"));
             let held: BTreeMap<RowRef, Values> =
-                client.rows.iter().map(|(row, values)| (row.clone(), solid(values))).collect();
+                held.map(|(row, values)| (row.clone(), solid(&row.table, values))).collect();
             if held != expected {
                 return Err(format!("client {at} has\n  {held:?}\nand should have\n  {expected:?}"));
             }

@@ -31,8 +31,10 @@ use crate::net::listen::{PeerAddress, Place};
 use crate::net::stream::Stream;
 use crate::spaces::SpaceError;
 
-/// Declares the version of the app's schema; `?schema-version=` does where no header can be set.
-const SCHEMA_VERSION_HEADER: &str = "lattice-schema-version";
+/// Declare the version of the app's schema. The second is what the clients' own server reads.
+const SCHEMA_VERSION_HEADERS: [&str; 2] = ["lattice-schema-version", "x-lattice-schema"];
+/// The same where no header can be set: native clients set none but `Authorization`, and apps put it into their URL.
+const SCHEMA_VERSION_QUERIES: [&str; 2] = ["schema-version", "schema"];
 /// Longest `User-Agent` kept with the audit log, in bytes.
 const MAX_USER_AGENT_BYTES: usize = 256;
 /// Messages below this size are not compressed. Never less than 64: see [`options`].
@@ -61,7 +63,8 @@ struct SocketQuery {
     last_event_id: Option<String>,
     /// The token, for clients that cannot set headers.
     token: Option<String>,
-    /// The version of the app's schema that the client was built for; the header `Lattice-Schema-Version` says the same.
+    /// The version of the app's schema that the client was built for; `schema` and the headers `Lattice-Schema-Version` and
+    /// `X-Lattice-Schema` say the same. Whoever comes with a later one than before is sent all rows again.
     #[param(rename = "schema-version")]
     schema_version: Option<u64>,
 }
@@ -227,8 +230,10 @@ pub(super) fn space_name(named: Option<&str>) -> Result<Space, Problem> {
 
 /// The version of the app's schema that a request declares.
 pub(super) fn schema_version(headers: &HeaderMap, uri: &Uri) -> Result<Option<u64>, Problem> {
-    let header = headers.get(SCHEMA_VERSION_HEADER).map(|value| value.to_str().unwrap_or("?").to_owned());
-    let Some(text) = header.or_else(|| query_value(uri, "schema-version")) else { return Ok(None) };
+    let header = SCHEMA_VERSION_HEADERS.iter().find_map(|name| headers.get(*name));
+    let header = header.map(|value| value.to_str().unwrap_or("?").to_owned());
+    let declared = header.or_else(|| SCHEMA_VERSION_QUERIES.iter().find_map(|name| query_value(uri, name)));
+    let Some(text) = declared else { return Ok(None) };
     let bad = || {
         Problem::new(
             StatusCode::BAD_REQUEST,

@@ -227,7 +227,7 @@ impl Seat {
         // Joined before anything is read: what is committed from now on is signalled.
         let live = state.hub.join(access.space.id);
         let signal = live.subscribe();
-        let view = view_of(&access, user, ask.filter.clone());
+        let view = view_of(&access, user, ask.filter.clone(), ask.schema_version);
         let (start, lost) = start(state, &access, user, view, came).await?;
         let seat = Self {
             stream: Stream::start(origin.writer, start),
@@ -272,7 +272,7 @@ impl Seat {
         let access = state.directory.access(self.user, Selector::Id(self.space.id)).await?;
         let access = access.ok_or(Refusal::NotFound)?;
         admit(access.schema, self.schema_version)?;
-        let view = view_of(&access, self.user, self.filter.clone());
+        let view = view_of(&access, self.user, self.filter.clone(), self.schema_version);
         // Whoever sees everything is not answered with current values. What was uploaded so must be stored before another view
         // is read, or it would be neither answered nor taken back where that does not show it.
         if view.id() != self.stream.view().id() {
@@ -391,9 +391,15 @@ fn admit(rule: Option<SchemaRule>, declared: Option<u64>) -> Result<(), Refusal>
     }
 }
 
-fn view_of(access: &SpaceAccess, user: UserId, filter: Option<Arc<Filter>>) -> Arc<View> {
+fn view_of(
+    access: &SpaceAccess,
+    user: UserId,
+    filter: Option<Arc<Filter>>,
+    schema_version: Option<u64>,
+) -> Arc<View> {
     let private = access.kind == SpaceKind::Private;
-    Arc::new(View::new(&access.policy, access.role, user.0, private, filter))
+    let view = View::new(&access.policy, access.role, user.0, private, filter);
+    Arc::new(view.with_schema(schema_version))
 }
 
 fn nonce(state: &SyncState) -> u64 {
@@ -402,14 +408,15 @@ fn nonce(state: &SyncState) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Remembers a view before anything of it is sent. That its owner sees everything in a private space goes without saying.
+/// Remembers a view before anything of it is sent. That its owner sees everything in a private space goes without saying, but
+/// not for which versions of an app.
 async fn remember(
     state: &SyncState,
     access: &SpaceAccess,
     user: UserId,
     view: &View,
 ) -> Result<(), StoreError> {
-    if access.kind == SpaceKind::Private && !view.is_restricted() {
+    if access.kind == SpaceKind::Private && *view == View::everything() {
         return Ok(());
     }
     let remembered = state.directory.remember_view(&access.space, user, view.id(), view.definition()).await?;

@@ -92,7 +92,7 @@ impl Subscription {
 
     /// Lets commits be written in the client's format if its view takes them as they were accepted, and only then.
     pub(super) fn listen(&mut self, format: Format) {
-        let listens = !self.muted && !self.seat.stream.view().is_restricted();
+        let listens = !self.muted && **self.seat.stream.view() == lattice_engine::View::everything();
         let key = PlainKey { format, space: self.name };
         self.listener = listens.then(|| self.seat.live.listen_plain(key));
     }
