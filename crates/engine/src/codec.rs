@@ -17,6 +17,8 @@ use lattice_protocol::{EntryId, RowId, RowKey, Spelling};
 use crate::rows::{FieldState, Row, Stamp};
 use crate::types::{Clock, PairKey, WriterId};
 
+/// Where the flags are, whatever the version. Stores look there without decoding: see [`Row::is_stored_deleted`].
+const FLAGS_AT: usize = 1;
 const VERSION: u8 = 1;
 /// The row says who created it: in spaces that several people write.
 const VERSION_WITH_CREATOR: u8 = 2;
@@ -111,6 +113,12 @@ impl Row {
         ]
         .into_iter()
         .fold(0, |flags, (set, bit)| if set { flags | bit } else { flags })
+    }
+
+    /// Whether this is the stored form of a tombstone: bit 1 of byte 1, in every version.
+    #[must_use]
+    pub fn is_stored_deleted(stored: &[u8]) -> bool {
+        stored.get(FLAGS_AT).is_some_and(|flags| flags & DELETED != 0)
     }
 
     /// Reads the stored form. Values are slices of `stored`.

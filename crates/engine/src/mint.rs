@@ -80,6 +80,12 @@ impl Minter {
         Self::labelled(self.origin, b"moving..", b"movetag.", view)
     }
 
+    /// The minter of ids for replicas that held nothing at `base`, and have been sent what is in the view up to `position` since.
+    #[must_use]
+    pub fn of_fresh(&self, view: u64) -> Self {
+        Self::labelled(self.origin, b"fresh...", b"freshtag", view)
+    }
+
     /// An id that claims `cursor`. `content` names the state that is sent, `nonce` makes repeated repairs distinct.
     #[must_use]
     pub fn mint<'a>(

@@ -116,6 +116,10 @@ mutations! {
     SameSchema = "same-schema",
     /// Entries leave under the ids of their authors where the client declares a version of its schema.
     UnversionedIds = "unversioned-ids",
+    /// A new replica is told of no deletion until it has reached the head.
+    NoTombstones = "no-tombstones",
+    /// A replica that is new goes on as if it had held nothing until then.
+    LateEmptiness = "late-emptiness",
 }
 
 #[cfg(feature = "mutations")]

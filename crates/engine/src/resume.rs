@@ -14,7 +14,7 @@ use crate::view::{Prior, Shown, View};
 /// What a client says that it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Checkpoint {
-    /// Nothing: it is new.
+    /// Nothing: it is new, or has been told to drop what it held.
     New,
     /// It names none, but may hold something from earlier.
     Lost,
@@ -48,7 +48,7 @@ impl Resume<'_> {
     #[must_use]
     pub fn start(self, checkpoint: Checkpoint) -> (Start, bool) {
         match checkpoint {
-            Checkpoint::New => (self.fresh(Cursor::default(), None), false),
+            Checkpoint::New => (self.empty(Cursor::default(), self.head), false),
             Checkpoint::Lost => (self.unknown(), false),
             Checkpoint::Id { id, seq } => {
                 let known = self.minted(id).or_else(|| self.accepted(seq?));
@@ -69,6 +69,12 @@ impl Resume<'_> {
                 complete.filter(|cursor| cursor.base <= cursor.position && self.has(*cursor))
             {
                 return Some(self.shown_in(view, cursor));
+            }
+            let fresh = self.minter.of_fresh(view.id()).verify(id);
+            if let Some(Cursor { base: empty_at, position }) = fresh.filter(|cursor| self.has(*cursor)) {
+                let start = self.shown_in(view, Cursor { base: 0, position });
+                let goes_on = start.prior.is_none();
+                return Some(if goes_on { self.empty(start.cursor, empty_at) } else { start });
             }
             let partial = self.minter.of_transition(view.id()).verify(id);
             if let Some(cursor) = partial.filter(|cursor| self.has(*cursor)) {
@@ -141,7 +147,14 @@ impl Resume<'_> {
     }
 
     fn fresh(&self, cursor: Cursor, prior: Option<Prior>) -> Start {
-        Start { view: Arc::clone(&self.view), cursor, prior, head: self.head, nonce: self.nonce }
+        let view = Arc::clone(&self.view);
+        Start { view, cursor, empty_at: None, prior, head: self.head, nonce: self.nonce }
+    }
+
+    /// Of a replica that held nothing at `empty_at`. What was deleted until then it need not be told.
+    fn empty(&self, cursor: Cursor, empty_at: Seq) -> Start {
+        let empty_at = if Mutation::LateEmptiness.is_active() { self.head } else { empty_at };
+        Start { empty_at: Some(empty_at), ..self.fresh(cursor, None) }
     }
 
     fn has(&self, cursor: Cursor) -> bool {

@@ -20,6 +20,8 @@ fn every_rule_of_views_is_needed() {
         Mutation::LateWords,
         Mutation::SameSchema,
         Mutation::UnversionedIds,
+        Mutation::NoTombstones,
+        Mutation::LateEmptiness,
     ];
     for rule in rules {
         Mutation::activate(Some(rule));

@@ -15,12 +15,7 @@ use crate::people::User;
 
 /// Every row of a space.
 pub(crate) fn rows(db: &Connection, recent: &View, space: u32) -> Result<Vec<Row>, StoreError> {
-    let everything = lattice_engine::PullRequest {
-        after: 0,
-        max_rows: usize::MAX,
-        max_bytes: usize::MAX,
-        corrections: Vec::new(),
-    };
+    let everything = lattice_engine::PullRequest::page(0, usize::MAX, usize::MAX);
     Ok(spaces::pull(db, recent, space, &everything)?.rows)
 }
 

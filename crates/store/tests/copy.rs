@@ -276,7 +276,7 @@ async fn fill(store: &SqliteStore) -> Vec<Arc<Space>> {
 /// What two stores hold, as far as it can be read.
 async fn assert_equal(one: &impl SpaceStore, other: &impl SpaceStore, spaces: &[Arc<Space>]) {
     for space in spaces {
-        let request = PullRequest { after: 0, max_rows: 9_999, max_bytes: 1 << 30, corrections: Vec::new() };
+        let request = PullRequest::page(0, 9_999, 1 << 30);
         let (here, there) = (one.pull(space, &request).await, other.pull(space, &request).await);
         assert_eq!(here.expect("a page"), there.expect("a page"));
         let (here, there) = (one.audit(space, 0, 9_999).await, other.audit(space, 0, 9_999).await);
@@ -320,7 +320,7 @@ async fn there_and_back_again() {
     for (at, space) in spaces.iter().enumerate() {
         let selector = if at == 0 { Selector::Me } else { Selector::Id(space.id) };
         let there = last.access(user(1), selector).await.expect("an answer").expect("a space").space;
-        let request = PullRequest { after: 0, max_rows: 9_999, max_bytes: 1 << 30, corrections: Vec::new() };
+        let request = PullRequest::page(0, 9_999, 1 << 30);
         let (here, back) = (source.pull(space, &request).await, last.pull(&there, &request).await);
         assert_eq!(here.expect("a page"), back.expect("a page"));
         let known = EntryId([8; 16]);

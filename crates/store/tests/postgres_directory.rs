@@ -65,7 +65,7 @@ async fn what_one_instance_changes_the_other_learns_when_it_looks() {
     assert!(one.version() < other.version());
     let held = one.access(ann, Selector::Id(space)).await.expect("an answer").expect("a space");
     assert_eq!(held.policy.max_deletes_per_frame, Some(2), "what is asked for is never old");
-    let request = PullRequest { after: 0, max_rows: 9, max_bytes: 99, corrections: Vec::new() };
+    let request = PullRequest::page(0, 9, 99);
     one.pull(&held.space, &request).await.expect("a page");
     assert_eq!(one.version(), other.version(), "a page brings the version that it was read under");
 

@@ -21,10 +21,11 @@ pub(super) enum Act {
     TakeBack,
 }
 
-/// Mint ids that claim a cursor in the stream's view, and ids that claim a part of the way to it.
+/// Mint ids that claim a cursor in the stream's view, ids that claim a part of the way to it from other views, and from nothing.
 pub(super) struct Minters {
     view: Minter,
     transition: Minter,
+    fresh: Minter,
 }
 
 impl Minters {
@@ -72,13 +73,20 @@ impl Stream {
 
     pub(super) fn minters(&self, minter: &Minter) -> Minters {
         let view = self.view.id();
-        Minters { view: minter.of_view(view), transition: minter.of_transition(view) }
+        let (transition, fresh) = (minter.of_transition(view), minter.of_fresh(view));
+        Minters { view: minter.of_view(view), transition, fresh }
     }
 
     /// A claim of what the stream itself has sent.
     pub(super) fn claim<'a>(&self, minters: &'a Minters, cursor: Cursor) -> Claim<'a> {
-        let minter = if self.prior.is_some() { &minters.transition } else { &minters.view };
-        Claim { minter, cursor }
+        match (&self.prior, self.empty_at) {
+            (Some(_), _) => Claim { minter: &minters.transition, cursor },
+            // Its base is 0. In its place stands from when on it must be told of tombstones.
+            (None, Some(empty_at)) => {
+                Claim { minter: &minters.fresh, cursor: Cursor { base: empty_at, ..cursor } }
+            }
+            (None, None) => Claim { minter: &minters.view, cursor },
+        }
     }
 
     pub(super) fn mint(

@@ -30,7 +30,7 @@ use crate::merge::Correction;
 use crate::mint::Minter;
 use crate::mutation::Mutation;
 use crate::rows::{Row, RowRef};
-use crate::types::{Cursor, Seq, WriterId};
+use crate::types::{Cursor, MAX_SEQ, Seq, WriterId};
 use crate::view::{Prior, Shown, View};
 
 /// Ids minted at one cursor that are remembered so as not to mint one twice.
@@ -48,6 +48,9 @@ const MAX_PRIOR_VIEWS: usize = 128;
 pub struct PullRequest {
     /// Rows whose `last_seq` is greater.
     pub after: Seq,
+    /// Of tombstones only those whose `last_seq` is greater than this too: at that seq the replica held nothing. The store leaves
+    /// the others out itself; a space may consist of little else.
+    pub deleted_after: Seq,
     /// Most rows of the page.
     pub max_rows: usize,
     /// Most bytes of stored rows, of page and corrections each; one row is always read.
@@ -55,6 +58,20 @@ pub struct PullRequest {
     /// Rows to be corrected, each with the row that keeps its pair; and pairs, by [`RowRef::of_pair`], which are read
     /// together with what follows them.
     pub corrections: Vec<RowRef>,
+}
+
+impl PullRequest {
+    /// A page of rows after a seq, with all tombstones.
+    #[must_use]
+    pub fn page(after: Seq, max_rows: usize, max_bytes: usize) -> Self {
+        Self { after, deleted_after: 0, max_rows, max_bytes, corrections: Vec::new() }
+    }
+
+    /// Whether the page has a row with this `last_seq` at all.
+    #[must_use]
+    pub fn wants(&self, last_seq: Seq, is_deleted: bool) -> bool {
+        last_seq > self.after && (last_seq > self.deleted_after || !is_deleted)
+    }
 }
 
 /// A row to be corrected.
@@ -71,7 +88,7 @@ pub struct Corrected {
 pub struct PullData {
     /// The head of the snapshot.
     pub head: Seq,
-    /// The page, in the order of `last_seq`, hidden rows included.
+    /// The page, in the order of `last_seq`, hidden rows included; see [`PullRequest::wants`].
     pub rows: Vec<Row>,
     /// Whether rows are left after the page.
     pub more: bool,
@@ -104,6 +121,8 @@ pub struct Start {
     pub view: Arc<View>,
     /// What the replica has.
     pub cursor: Cursor,
+    /// The replica held nothing at this seq, and all that it holds it was sent since, as `cursor` says, whose base is 0.
+    pub empty_at: Option<Seq>,
     /// The replica was sent other views: `cursor.position` says how far it has been brought to this one.
     pub prior: Option<Prior>,
     /// The space's head then. The replica may have been shown as much as that, whatever its cursor says.
@@ -126,6 +145,8 @@ pub struct Stream {
     /// Distinguishes the ids of this transition from those of others.
     transition: u64,
     cursor: Cursor,
+    /// Until it has reached the head: see [`Start::empty_at`].
+    empty_at: Option<Seq>,
     /// It has reached the head of a snapshot.
     live: bool,
     /// The newest seq that anything sent may be of: corrections are ahead of the position.
@@ -152,7 +173,7 @@ impl Stream {
     /// A stream that starts with this view. `writer` is the connection's own id.
     #[must_use]
     pub fn start(writer: WriterId, start: Start) -> Self {
-        let Start { view, cursor, prior, head, nonce } = start;
+        let Start { view, cursor, empty_at, prior, head, nonce } = start;
         let base = if Mutation::PositionOnly.is_active() { cursor.position } else { cursor.base };
         let cursor = Cursor { base, ..cursor };
         let live = Mutation::StartsLive.is_active() && cursor.base == cursor.position;
@@ -164,6 +185,7 @@ impl Stream {
             prior: prior.map(Box::new),
             transition: nonce,
             cursor,
+            empty_at,
             live,
             newest: head.max(cursor.base).max(cursor.position),
             verdicts: VecDeque::new(),
@@ -197,6 +219,7 @@ impl Stream {
         let cursor = Cursor { base: prior.base, position: 0 };
         self.echoes = true;
         self.announces = true;
+        self.empty_at = None;
         self.view = view;
         self.move_to(cursor);
         self.live = false;
@@ -336,7 +359,11 @@ impl Stream {
             }
         }
         self.asked_verdicts = self.next_verdict;
-        PullRequest { after: self.cursor.position, max_rows: 0, max_bytes, corrections }
+        let deleted_after = match self.empty_at {
+            Some(_) if Mutation::NoTombstones.is_active() => MAX_SEQ,
+            empty_at => empty_at.unwrap_or(0),
+        };
+        PullRequest { after: self.cursor.position, deleted_after, max_rows: 0, max_bytes, corrections }
     }
 
     /// Takes what was read for `request` and says what is to be sent. `minter` is the space's own.
@@ -359,6 +386,7 @@ impl Stream {
             self.move_to(before);
         } else {
             self.prior = None;
+            self.empty_at = None;
             self.move_to(Cursor::complete(data.head.max(before.position)));
         }
         self.live = !data.more;

@@ -123,7 +123,7 @@ impl Memory {
     /// Answers a pull.
     pub(crate) fn pull(&self, request: &PullRequest) -> PullData {
         let mut rows = self.rows();
-        rows.retain(|row| row.last_seq > request.after);
+        rows.retain(|row| request.wants(row.last_seq, row.deleted));
         let more = rows.len() > request.max_rows;
         rows.truncate(request.max_rows);
         let row = |reference: &RowRef| {

@@ -81,8 +81,7 @@ impl Export<'_> {
             if !self.may_go_on(space).await? {
                 return Ok(());
             }
-            let request =
-                PullRequest { after, max_rows: PAGE_ROWS, max_bytes: PAGE_BYTES, corrections: Vec::new() };
+            let request = PullRequest::page(after, PAGE_ROWS, PAGE_BYTES);
             let page = self.from.spaces.pull(space, &request).await?;
             for row in &page.rows {
                 after = row.last_seq;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::common::entry::{Entry, new_row};
 use crate::common::http::sign_up;
-use crate::common::json_client::{JsonClient, change};
+use crate::common::json_client::{JsonClient, Poller, change};
 use crate::common::server::TestServer;
 use crate::common::socket::Socket;
 
@@ -53,6 +53,53 @@ fn a_cursor_brings_what_changed_and_nothing_else() {
     let upload = client.upload("me", vec![change("insert", "Trip", &row, json!({"days": 3}))]);
     client.results(upload);
     assert!(client.acks[&upload.to_string()]["cursor"].is_string());
+}
+
+/// A space of little else than tombstones costs whoever starts over in it what is live, and nothing more.
+#[test]
+fn a_stream_that_starts_over_is_told_no_deletion_of_before() {
+    let server = TestServer::start(&[]);
+    let ann = sign_up(&server, "ann");
+    let mut native = Socket::open(&server, &ann.token, None);
+    let gone: Vec<String> = (0..1_000).map(|_| new_row()).collect();
+    let live: Vec<String> = (0..4).map(|_| new_row()).collect();
+    let insert = |row: &String| Entry::insert("Trip", row).integer("days", 1);
+    let delete = |row: &String| Entry::delete("Trip", row);
+    let inserts: Vec<Entry> = live.iter().take(2).chain(&gone).map(insert).collect();
+    native.store(&inserts.iter().collect::<Vec<_>>());
+    let deletes: Vec<Entry> = gone.iter().map(delete).collect();
+    native.store(&deletes.iter().collect::<Vec<_>>());
+    let inserts: Vec<Entry> = live.iter().skip(2).map(insert).collect();
+    native.store(&inserts.iter().collect::<Vec<_>>());
+
+    let client = JsonClient::in_space(&server, "ann", &ann, "me");
+    assert_eq!((client.space("me").log.len(), client.space("me").rows.len()), (4, 4));
+    // Page by page, each a stream of its own, while rows go that were told already and that were not yet.
+    let mut poller = Poller::new(&ann, "me");
+    assert!(poller.poll(&server, "&limit=1"), "more is waiting");
+    let told = poller.replica.log[0].global_row_id.clone();
+    let untold = live.iter().find(|row| **row != told && **row != live[3]).expect("a row").clone();
+    native.store(&[&delete(&told), &delete(&untold)]);
+    poller.catch_up(&server);
+    let deleted: Vec<&str> = poller
+        .replica
+        .log
+        .iter()
+        .filter(|change| change.operation == "delete")
+        .map(|change| &*change.global_row_id)
+        .collect();
+    assert_eq!(deleted, [&*told, &*untold], "what went since it began, whether or not it had been told");
+    assert_eq!((poller.replica.rows.len(), poller.replica.log.len(), poller.replica.resets.len()), (2, 5, 1));
+    // A cursor that leads nowhere starts over as well.
+    poller.replica.cursor = Some("nonsense".into());
+    let before = poller.replica.log.len();
+    poller.catch_up(&server);
+    assert_eq!((poller.replica.log.len() - before, poller.replica.rows.len()), (2, 2));
+    // Whoever has caught up is told everything, and so is a native client: it may hold rows without having a checkpoint.
+    native.store(&[&delete(&live[3])]);
+    poller.catch_up(&server);
+    assert_eq!(poller.replica.log.last().expect("a change").operation, "delete");
+    assert_eq!(Socket::open(&server, &ann.token, None).until_entries(1_004).entries.len(), 1_004);
 }
 
 #[test]

@@ -392,7 +392,7 @@ impl Server {
                 let cursor = Cursor::complete(self.spaces[space].head);
                 let view = Arc::clone(seat.stream.view());
                 let head = cursor.base;
-                let start = Start { view, cursor, prior: None, head, nonce: rng.bits() };
+                let start = Start { view, cursor, head, nonce: rng.bits(), ..Start::default() };
                 seat.stream = Stream::start(seat.origin.writer, start);
                 seat.json.is_request = true;
                 self.take_seat(no, seat)

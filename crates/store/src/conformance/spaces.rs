@@ -45,6 +45,7 @@ pub async fn spaces(store: Arc<dyn SpaceStore>, sink: &RecordingSink) {
     entries_are_known_by_space(&*store).await;
     pages_follow_the_order_of_changes(&*store).await;
     deletes_leave_tombstones(&*store).await;
+    pages_leave_out_tombstones_up_to_a_seq(&*store).await;
     pairs_of_links_are_kept(&*store).await;
     refused_changes_are_logged(&*store).await;
     corrections_are_read_with_the_page(&*store).await;
@@ -100,7 +101,7 @@ impl Device {
     }
 
     async fn pull(&self, store: &dyn SpaceStore, after: Seq, max_rows: usize) -> (Vec<Seq>, bool, Seq) {
-        let request = PullRequest { after, max_rows, max_bytes: 1 << 20, corrections: Vec::new() };
+        let request = PullRequest::page(after, max_rows, 1 << 20);
         let data = store.pull(&self.space, &request).await.expect("a page");
         (data.rows.iter().map(|row| row.last_seq).collect(), data.more, data.head)
     }
@@ -212,7 +213,7 @@ async fn pages_follow_the_order_of_changes(store: &dyn SpaceStore) {
         (vec![1, 3, 4, 5, 6], false, 6),
         "a changed row moves to the end"
     );
-    let small = PullRequest { after: 0, max_rows: 10, max_bytes: 1, corrections: Vec::new() };
+    let small = PullRequest::page(0, 10, 1);
     let data = store.pull(&device.space, &small).await.expect("a page");
     assert_eq!((data.rows.len(), data.more), (1, true), "one row fits always");
 }
@@ -223,7 +224,7 @@ async fn deletes_leave_tombstones(store: &dyn SpaceStore) {
     device.send(store, vec![insert(&row, 1)]).await;
     let delete = || Incoming::Change(change(Operation::Delete, "Item", &row, &[]));
     assert_eq!(device.send(store, vec![delete()]).await, [Verdict::Applied]);
-    let request = PullRequest { after: 0, max_rows: 9, max_bytes: 1 << 20, corrections: Vec::new() };
+    let request = PullRequest::page(0, 9, 1 << 20);
     let data = store.pull(&device.space, &request).await.expect("a page");
     let [tombstone] = &data.rows[..] else { panic!("one row, not {}", data.rows.len()) };
     assert!(tombstone.deleted && tombstone.fields.is_empty() && tombstone.last_seq == 2);
@@ -232,6 +233,33 @@ async fn deletes_leave_tombstones(store: &dyn SpaceStore) {
     assert_eq!(device.send(store, vec![insert(&row, 2)]).await, [Verdict::Applied], "a later insert revives");
     let data = store.pull(&device.space, &request).await.expect("a page");
     assert!(data.rows[0].is_live() && data.rows[0].revived && data.rows[0].created_seq == 4);
+}
+
+async fn pages_leave_out_tombstones_up_to_a_seq(store: &dyn SpaceStore) {
+    let device = Device::new(store).await;
+    let rows: Vec<RowId> = (0..6).map(|_| uuid_row()).collect();
+    device.send(store, rows.iter().map(|row| insert(row, 1)).collect()).await;
+    let delete = |row: &RowId| Incoming::Change(change(Operation::Delete, "Item", row, &[]));
+    // Tombstones at 7, 8 and 9, live rows at 4, 5 and 10.
+    device.send(store, rows[..3].iter().map(delete).collect()).await;
+    let moved = change(Operation::Update, "Item", &rows[5], &[("n", integer(2))]);
+    device.send(store, vec![Incoming::Change(moved)]).await;
+    let page = |after, deleted_after, max_rows| {
+        let request = PullRequest { deleted_after, ..PullRequest::page(after, max_rows, 1 << 20) };
+        let space = Arc::clone(&device.space);
+        async move {
+            let data = store.pull(&space, &request).await.expect("a page");
+            (data.rows.iter().map(|row| row.last_seq).collect::<Vec<_>>(), data.more, data.head)
+        }
+    };
+    assert_eq!(page(0, 0, 9).await, (vec![4, 5, 7, 8, 9, 10], false, 10));
+    assert_eq!(page(0, 10, 9).await, (vec![4, 5, 10], false, 10));
+    assert_eq!(page(0, 8, 9).await, (vec![4, 5, 9, 10], false, 10));
+    // They take no place in a page, and nothing is said to follow where only they do.
+    assert_eq!(page(0, 10, 2).await, (vec![4, 5], true, 10));
+    assert_eq!(page(5, 10, 1).await, (vec![10], false, 10));
+    device.send(store, vec![delete(&rows[5])]).await;
+    assert_eq!(page(5, 11, 1).await, (vec![], false, 11));
 }
 
 async fn pairs_of_links_are_kept(store: &dyn SpaceStore) {
@@ -244,7 +272,7 @@ async fn pairs_of_links_are_kept(store: &dyn SpaceStore) {
     assert_eq!(device.send(store, vec![link(&first)]).await, [Verdict::Applied]);
     assert_eq!(device.send(store, vec![link(&second)]).await, [Verdict::Superseded]);
     let corrections = vec![RowRef { table: ByteString::from("_Item_list"), key: second.key.clone() }];
-    let request = PullRequest { after: 2, max_rows: 9, max_bytes: 1 << 20, corrections };
+    let request = PullRequest { corrections, ..PullRequest::page(2, 9, 1 << 20) };
     let data = store.pull(&device.space, &request).await.expect("a page");
     assert!(data.corrected[0].row.as_ref().is_some_and(|row| row.deleted && row.hidden));
     assert!(
@@ -323,7 +351,7 @@ async fn values_and_ids_come_back_byte_for_byte(store: &dyn SpaceStore) {
         ))
     });
     device.send(store, upload.into()).await;
-    let request = PullRequest { after: 0, max_rows: 9, max_bytes: 64 << 20, corrections: Vec::new() };
+    let request = PullRequest::page(0, 9, 64 << 20);
     let rows = store.pull(&device.space, &request).await.expect("a page").rows;
     assert_eq!(
         rows.iter().map(|row| row.id.to_text()).collect::<Vec<_>>(),

@@ -345,7 +345,7 @@ impl CopySource for PostgresStore {
         max_bytes: usize,
     ) -> BoxFuture<'_, Result<(Vec<Row>, bool), StoreError>> {
         Box::pin(async move {
-            let request = PullRequest { after, max_rows, max_bytes, corrections: Vec::new() };
+            let request = PullRequest::page(after, max_rows, max_bytes);
             let pulled = attempt!(self, Mode::Single, |c| pages::pull(c, space, &request).await)?;
             Ok((pulled.data.rows, pulled.data.more))
         })

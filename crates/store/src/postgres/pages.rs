@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use lattice_engine::{Corrected, Needs, PairKey, PullData, PullRequest, RowRef, SpaceId};
+use tokio_postgres::types::ToSql;
 
 use super::error::PgError;
 use super::overlay::{Overlay, decode};
@@ -14,7 +15,8 @@ use crate::StoreError;
 const CORRECTIONS_AT_ONCE: usize = 64;
 
 /// One statement, and so one snapshot: the version of what anybody may do, the head, and the page. `$1` the space, `$2` after
-/// which seq, `$3` one row more than fits, `$4` most bytes. The lengths of large values are known without reading them.
+/// which seq, `$3` one row more than fits, `$4` most bytes, `$5` up to which seq tombstones are left out, which is bit 1 of byte 1 of
+/// the stored form (`Row::is_stored_deleted`). The lengths of large values are known without reading them.
 const PAGE: &str = "SELECT v.n, h.head, p.rows, p.state
      FROM access_version v
      LEFT JOIN space_head h ON h.space_id = $1
@@ -23,6 +25,7 @@ const PAGE: &str = "SELECT v.n, h.head, p.rows, p.state
          FROM (SELECT r.state, r.last_seq, count(*) OVER () AS rows, row_number() OVER (ORDER BY r.last_seq) AS at,
                       sum(octet_length(r.state)) OVER (ORDER BY r.last_seq) AS bytes
                FROM (SELECT state, last_seq FROM row_state WHERE space_id = $1 AND last_seq > $2
+                       AND (last_seq > $5 OR get_byte(substring(state FROM 1 FOR 2), 1) & 2 = 0)
                      ORDER BY last_seq LIMIT $3) r) s
          WHERE s.at < $3 AND (s.at = 1 OR s.bytes <= $4)) p ON true
      ORDER BY p.last_seq";
@@ -42,7 +45,10 @@ pub(super) async fn pull(
     let after = request.after.cast_signed();
     let one_more = i64::try_from(request.max_rows).unwrap_or(i64::MAX).saturating_add(1);
     let max_bytes = i64::try_from(request.max_bytes).unwrap_or(i64::MAX);
-    let found = query(connection, PAGE, &[&uuid(space.0), &after, &one_more, &max_bytes]).await?;
+    let deleted_after = request.deleted_after.cast_signed();
+    let parameters: [&(dyn ToSql + Sync); 5] =
+        [&uuid(space.0), &after, &one_more, &max_bytes, &deleted_after];
+    let found = query(connection, PAGE, &parameters).await?;
     // Without a record of its own, the space was erased.
     let first = found.first().ok_or(StoreError::NoAccess)?;
     let version: i64 = first.try_get(0)?;

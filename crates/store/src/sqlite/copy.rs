@@ -339,7 +339,7 @@ impl CopySource for SqliteStore {
         max_bytes: usize,
     ) -> BoxFuture<'_, Result<(Vec<Row>, bool), StoreError>> {
         Box::pin(self.read_spaces(move |connection, recent| {
-            let request = lattice_engine::PullRequest { after, max_rows, max_bytes, corrections: Vec::new() };
+            let request = lattice_engine::PullRequest::page(after, max_rows, max_bytes);
             page::page(connection, recent, no_of(connection, space)?, &request)
         }))
     }

@@ -31,6 +31,11 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    /// Whether it is a tombstone that nobody asks for: passed over without being copied or decoded.
+    fn leaves_out(&self, at: i64, state: &[u8]) -> bool {
+        seq_of(at) <= self.request.deleted_after && Row::is_stored_deleted(state)
+    }
+
     /// Whether a row of this size has to wait for the next page. One fits always.
     fn is_full(&self, bytes: usize) -> bool {
         self.read.len() >= self.request.max_rows
@@ -63,7 +68,12 @@ pub(super) fn page(
                 // What is in memory counts first: the table says the same, or something older.
                 (_, Some(at)) if settled_at.is_none_or(|settled_at| at <= settled_at) => {
                     let mut end = at;
-                    if let Some((_, Some(state))) = newer.take() {
+                    let row = newer.take();
+                    if let Some((_, Some(state))) = row.as_ref()
+                        && page.leaves_out(at, state)
+                    {
+                        newer = in_memory.next();
+                    } else if let Some((_, Some(state))) = row {
                         if page.is_full(state.len()) {
                             break 'seek true;
                         }
@@ -93,6 +103,10 @@ pub(super) fn page(
                 (at, _) => {
                     let Some((at, row)) = at.zip(settled) else { break 'seek false };
                     let state = row.get_ref(1)?.as_blob().map_err(|_| corrupt("row", "state", at))?;
+                    if page.leaves_out(at, state) {
+                        settled = found.next()?;
+                        continue;
+                    }
                     if page.is_full(state.len()) {
                         break 'seek true;
                     }

@@ -96,8 +96,7 @@ async fn send(store: &SqliteStore, space: &Arc<Space>, changes: Vec<Change>) -> 
 
 /// Page, rows by key, receipts and audit lines of one snapshot must say the same. Answers its head.
 fn check(connection: &Connection, recent: &View, space: u32) -> Result<Seq, StoreError> {
-    let everything =
-        PullRequest { after: 0, max_rows: usize::MAX, max_bytes: usize::MAX, corrections: Vec::new() };
+    let everything = PullRequest::page(0, usize::MAX, usize::MAX);
     let data = spaces::pull(connection, recent, space, &everything)?;
     assert_eq!(data.head, spaces::head(connection, recent, space)?.seq);
     assert!(data.rows.windows(2).all(|rows| rows[0].last_seq < rows[1].last_seq));
@@ -118,6 +117,21 @@ fn check(connection: &Connection, recent: &View, space: u32) -> Result<Seq, Stor
         after = paged.last().map_or(0, |row| row.last_seq);
     }
     assert_eq!(paged, data.rows, "small pages are the whole");
+    // What was deleted until half of it had happened, to whom does not need to be told.
+    let half = PullRequest { deleted_after: data.head / 2, ..everything };
+    let (mut after, mut lively) = (0, Vec::new());
+    loop {
+        let page =
+            spaces::pull(connection, recent, space, &PullRequest { after, max_rows: 3, ..half.clone() })?;
+        lively.extend(page.rows);
+        if !page.more {
+            break;
+        }
+        after = lively.last().map_or(0, |row: &lattice_engine::Row| row.last_seq);
+    }
+    let mut wanted = data.rows.clone();
+    wanted.retain(|row| half.wants(row.last_seq, row.deleted));
+    assert_eq!(lively, wanted, "tombstones are left out");
     let log = spaces::audit(connection, recent, space, 0, usize::MAX >> 1)?;
     assert!(log.iter().map(|line| line.record.seq).eq(1..=data.head), "the log reaches to the head");
     for line in &log {
@@ -204,8 +218,7 @@ type Everything = Vec<(Seq, Vec<lattice_engine::Row>)>;
 async fn read_all(store: &SqliteStore, made: &[Arc<Space>]) -> Everything {
     let mut all = Vec::new();
     for space in made {
-        let everything =
-            PullRequest { after: 0, max_rows: usize::MAX, max_bytes: usize::MAX, corrections: Vec::new() };
+        let everything = PullRequest::page(0, usize::MAX, usize::MAX);
         let data = store.pull(space, &everything).await.expect("a page");
         all.push((data.head, data.rows));
     }
@@ -256,8 +269,7 @@ async fn places_that_many_rows_have_left_are_skipped() {
     send(&store, &space, edits(Operation::Update, 95..100)).await;
     let no = space.no;
     assert_eq!(store.read_spaces(move |db, recent| check(db, recent, no)).await, Ok(255 + 92));
-    let everything =
-        PullRequest { after: 0, max_rows: usize::MAX, max_bytes: usize::MAX, corrections: Vec::new() };
+    let everything = PullRequest::page(0, usize::MAX, usize::MAX);
     let rows = store.pull(&space, &everything).await.expect("a page").rows;
     assert_eq!(rows.len(), 255);
     assert!(rows[..3].iter().map(|row| row.last_seq).eq(1..=3) && rows[3].last_seq == 91);

@@ -61,7 +61,7 @@ async fn content_is_erased_bit_by_bit<S: Store>(store: &S) {
     let erased = erase_everything(store).await;
     assert!(erased >= 40, "rows and audit lines at least, not {erased}");
     assert_eq!(erase_everything(store).await, 0);
-    let request = PullRequest { after: 0, max_rows: 99, max_bytes: 1 << 20, corrections: Vec::new() };
+    let request = PullRequest::page(0, 99, 1 << 20);
     match store.pull(&held, &request).await {
         Ok(page) => assert_eq!(page.rows.len(), 0),
         // Where nothing is left to say how far the space had come.
