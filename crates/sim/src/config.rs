@@ -183,7 +183,7 @@ impl Config {
             config.clients += usize::from(config.spaces > 1);
             config.sharing = Some(sharing);
         }
-        config.mix = kind.is_mixed().then(|| Mix::draw(rng, kind.is_shared()));
+        config.mix = kind.is_mixed().then(|| Mix::draw(rng));
         config
     }
 

@@ -329,7 +329,8 @@ impl History<'_> {
         let it = &mut self.clients[client];
         let writer = if Mutation::ReusedWriters.is_active() { it.writer } else { fresh };
         let last = it.db.connect();
-        let at = (it.space, it.user);
+        let declares = self.config.mix.as_ref().is_some_and(|mix| mix.declares);
+        let at = (it.space, it.user, it.app.filter(|_| declares).map(|app| app.version));
         let cursor = self.server.connect(self.world, no, at, writer, last.as_deref()).map_err(broken)?;
         it.connection = cursor.is_some().then_some(no);
         it.has_connected |= cursor.is_some();
@@ -337,7 +338,7 @@ impl History<'_> {
         Ok(())
     }
 
-    fn disconnect(&mut self, client: usize) {
+    pub(crate) fn disconnect(&mut self, client: usize) {
         let Some(no) = self.clients[client].connection.take() else { return };
         // The server may not notice for a while, and still store what it has.
         if self.rng.chance(self.config.zombie_percent) {

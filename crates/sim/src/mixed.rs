@@ -33,8 +33,12 @@ pub(crate) struct Mix {
     extra_percent: usize,
     /// How many of 100 steps are of the kinds below.
     percent: usize,
-    /// How often each of these steps is taken, relative to the others: a device hands on what it received, to another space too.
-    weights: [usize; 1],
+    /// Apps tell the server the version of their schema. Where they do not, none is updated: nothing that an update would need is
+    /// ever sent again.
+    pub(crate) declares: bool,
+    /// How often each of these steps is taken, relative to the others: a device hands on what it received, to another space too; an
+    /// app is updated.
+    weights: [usize; 2],
     rows: Vec<RowId>,
 }
 
@@ -42,19 +46,15 @@ pub(crate) struct Mix {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct App {
     /// 1 to 3.
-    version: u32,
+    pub(crate) version: u64,
     strict: bool,
     /// It begins with an empty database each time that it connects.
     pub(crate) is_browser: bool,
 }
 
 impl Mix {
-    pub(crate) fn draw(rng: &mut Rng, is_shared: bool) -> Self {
-        let mut generations = match is_shared {
-            // Views are changed by entries that no released client takes as they are meant.
-            true => vec![Generation::Assumed],
-            false => Generation::ALL.to_vec(),
-        };
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let mut generations = Generation::ALL.to_vec();
         rng.shuffle(&mut generations);
         generations.truncate(rng.between(1, generations.len()));
         Self {
@@ -65,7 +65,8 @@ impl Mix {
             newer_percent: *rng.pick(&[0, 0, 40]),
             extra_percent: *rng.pick(&[0, 10, 30]),
             percent: *rng.pick(&[0, 5, 10]),
-            weights: [1],
+            declares: rng.chance(60),
+            weights: [10, *rng.pick(&[0, 5, 20])],
             rows: (0..EXTRA_ROWS)
                 .map(|_| RowId { key: RowKey::Uuid(rng.uuid()), spelling: Spelling::default() })
                 .collect(),
@@ -140,8 +141,9 @@ impl History<'_> {
             return Ok(false);
         }
         let client = self.rng.below(self.clients.len());
-        if self.rng.below(weights.iter().sum()) < weights[0] {
-            self.hand_on(client);
+        match self.rng.below(weights.iter().sum()) < weights[0] {
+            true => self.hand_on(client),
+            false => self.update_app(client),
         }
         Ok(true)
     }
@@ -156,10 +158,28 @@ impl History<'_> {
         let received: Vec<_> = self.clients[from].db.recent().iter().cloned().collect();
         let taken = received.iter().filter(|entry| self.clients[to].db.take_delivered(entry)).count();
         note!(self, "client {from}: hands all that it received to client {to}, which takes {taken}");
-        let (from, to) = (self.clients[from].space, &mut self.clients[to]);
-        // Of another space it holds what its own does not have. And before 1.4 what was handed over became the checkpoint: no
-        // server can know what of its own such a client was not sent.
-        to.is_foreign |= taken > 0 && (from != to.space || to.db.takes_checkpoints_of_others());
+        let of = (self.clients[from].space, self.clients[from].user);
+        let to = &mut self.clients[to];
+        // Of another space, or of what another user may see, it holds what nobody will take back. And before 1.4 what was handed
+        // over became the checkpoint: no server can know what of its own such a client was not sent.
+        to.is_foreign |= taken > 0 && (of != (to.space, to.user) || to.db.takes_checkpoints_of_others());
+    }
+
+    /// The app of a client is updated, and with it, as often as not, the library. It starts anew.
+    fn update_app(&mut self, client: usize) {
+        let declares = self.config.mix.as_ref().is_some_and(|mix| mix.declares);
+        let Some(mut app) = self.clients[client].app.filter(|app| declares && app.version < 3) else {
+            return;
+        };
+        self.disconnect(client);
+        app.version += 1;
+        let held = self.clients[client].db.generation();
+        let later = Generation::ALL.iter().skip_while(|generation| **generation != held).copied();
+        let generation = if self.rng.chance(50) { held } else { *self.rng.pick(&later.collect::<Vec<_>>()) };
+        let it = &mut self.clients[client];
+        it.app = Some(app);
+        it.db.upgrade(generation, &app.schema());
+        note!(self, "client {client}: is updated to version {} and {generation:?}", app.version);
     }
 
     /// An edit of a table that only these histories have, if it is its turn.

@@ -134,6 +134,7 @@ struct Seat {
     origin: Arc<Origin>,
     role: Role,
     filter: Option<Arc<Filter>>,
+    schema: Option<u64>,
     /// Its view is remembered, and a page of it has left.
     is_remembered: bool,
     has_sent: bool,
@@ -250,7 +251,7 @@ impl Server {
         self.peers.get_mut(&no)
     }
 
-    /// Takes a native connection of a user. Its writer id must be new. `None`, and the connection is refused, when the user
+    /// Takes a native connection of a user, who may declare the version of the app's schema. Its writer id must be new. `None`, and the connection is refused, when the user
     /// does not see the space.
     ///
     /// # Errors
@@ -259,11 +260,11 @@ impl Server {
         &mut self,
         world: &World,
         no: ConnectionNo,
-        (space, user): (usize, User),
+        (space, user, schema): (usize, User, Option<u64>),
         writer: WriterId,
         last_event_id: Option<&str>,
     ) -> Result<Option<Cursor>, StoreError> {
-        let asks = Asks { space, user, filter: None };
+        let asks = Asks { space, user, filter: None, schema };
         let checkpoint = self.checkpoint(world, space, last_event_id.and_then(EntryId::parse))?;
         let nonce = u64::from_le_bytes(std::array::from_fn(|at| writer.0[at]));
         let Some((mut seat, lost)) = self.seat(world, &asks, writer, checkpoint, nonce)? else {

@@ -99,12 +99,6 @@ impl NativeClient {
         let applies_marked = self.generation.applies_marked_removals();
         let applied: Vec<&Outgoing> =
             entries.iter().take(stored).filter(|entry| !entry.taken_back || applies_marked).collect();
-        if self.generation == Generation::Assumed {
-            applied.into_iter().for_each(|entry| {
-                self.deliver(entry);
-            });
-            return;
-        }
         self.checkpoint.begin();
         self.take_transaction(&applied, &mut Vec::new());
         self.checkpoint.interrupted(self.generation.advance());
@@ -119,12 +113,9 @@ impl NativeClient {
         match applied {
             Applied::Recorded | Applied::Known => {
                 self.known.insert(entry.id);
-                // What is taken back is gone from here, and nobody else's business.
-                if !entry.taken_back {
-                    self.recent.push_back(entry.clone());
-                    if self.recent.len() > MAX_RECENT {
-                        self.recent.pop_front();
-                    }
+                self.recent.push_back(entry.clone());
+                if self.recent.len() > MAX_RECENT {
+                    self.recent.pop_front();
                 }
             }
             Applied::Failed => {
@@ -219,6 +210,15 @@ impl NativeClient {
         let of_table = (table, RowKey::Uuid([0; 16]))..(table + 1, RowKey::Uuid([0; 16]));
         let mut others = self.rows.range(of_table).filter(|((_, key), _)| *key != row.id.key);
         others.any(|(_, other)| self.schema[table].clash(&row.values, &other.values))
+    }
+
+    /// Whether all that keeps a link out is another one of its pair whose end was dropped together with its delivery.
+    #[must_use]
+    pub fn keeps_out(&self, (table, key): &(usize, RowKey)) -> bool {
+        let of_table = self.unstored.iter().filter(|((of, other), _)| of == table && other != key);
+        of_table
+            .into_iter()
+            .any(|(other, unstored)| *unstored == Unstored::Dropped && self.rows.contains_key(other))
     }
 
     fn set_values(&self, table: usize, row: &mut LocalRow, fields: &[Field]) {

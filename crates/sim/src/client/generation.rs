@@ -3,9 +3,6 @@
 /// A generation of the client library: the versions of LatticeCore that take deliveries alike.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Generation {
-    /// None that was released, but what the server takes clients for: it leaves out what it does not know, takes back what it is
-    /// told to, and a DELETE with the filter marker moves its checkpoint.
-    Assumed,
     /// Up to 0.9. A delivery that names an unknown table is not applied at all.
     Old,
     /// 1.0. An entry that names something unknown fails by itself.
@@ -46,14 +43,14 @@ impl Generation {
 
     /// A DELETE with the filter marker deletes. Later generations acknowledge it, do nothing and keep nothing of it.
     pub(super) fn applies_marked_removals(self) -> bool {
-        matches!(self, Self::Old | Self::Assumed)
+        self == Self::Old
     }
 
     pub(super) fn unknown_table(self) -> UnknownTable {
         match self {
             Self::Old => UnknownTable::Aborts,
             Self::First => UnknownTable::Fails,
-            Self::Assumed | Self::Early | Self::Current | Self::Newest => UnknownTable::IsLeftOut,
+            Self::Early | Self::Current | Self::Newest => UnknownTable::IsLeftOut,
         }
     }
 
@@ -65,7 +62,7 @@ impl Generation {
     pub(super) fn advance(self) -> Advance {
         match self {
             Self::Old | Self::First | Self::Early => Advance::Recorded,
-            Self::Assumed | Self::Current => Advance::UpToFailure,
+            Self::Current => Advance::UpToFailure,
             Self::Newest => Advance::UntilFailure,
         }
     }

@@ -64,11 +64,11 @@ pub struct NativeClient {
 }
 
 impl NativeClient {
-    /// An empty database of a client as the server takes them for. `window` is the most entries of an upload, 1,000 in
-    /// released clients.
+    /// An empty database of a client of the last release. `window` is the most entries of an upload, 1,000 in released
+    /// clients.
     #[must_use]
     pub fn new(schema: Arc<Schema>, window: usize) -> Self {
-        Self::of(Generation::Assumed, schema, window)
+        Self::of(Generation::Current, schema, window)
     }
 
     /// An empty database of a client of this generation.
@@ -286,7 +286,8 @@ impl NativeClient {
         Ok(Received { replies: replies.into_iter().collect(), ..Received::default() })
     }
 
-    /// The app is updated: another schema, and perhaps another version of the library.
+    /// The app is updated: another schema, and perhaps another version of the library. What its schema or its constraints kept out
+    /// before is not excused any more: a server that is told of the update sends it again.
     pub fn upgrade(&mut self, generation: Generation, schema: &Schema) {
         let older = std::mem::replace(&mut self.schema, Arc::new(Vec::new()));
         let rows = std::mem::take(&mut self.rows);
@@ -311,6 +312,7 @@ impl NativeClient {
         let unstored = std::mem::take(&mut self.unstored);
         self.unstored = unstored
             .into_iter()
+            .filter(|(_, unstored)| *unstored == Unstored::Dropped)
             .filter_map(|((was, key), unstored)| Some(((place(was)?, key), unstored)))
             .collect();
         self.schema = Arc::new(tables);
@@ -331,11 +333,10 @@ impl NativeClient {
         Ok(())
     }
 
-    /// The client dies after it has stored the last frame and before it has saved the checkpoint.
+    /// The client dies after it has stored the last frame and before it has saved the checkpoint. Stricter than any release, which
+    /// does both in one transaction.
     pub fn lose_checkpoint(&mut self) {
-        if self.generation == Generation::Assumed {
-            self.checkpoint.lose();
-        }
+        self.checkpoint.lose();
     }
 
     /// Logs an own change.

@@ -27,6 +27,8 @@ pub(super) struct Asks {
     pub(super) space: usize,
     pub(super) user: User,
     pub(super) filter: Option<Arc<Filter>>,
+    /// The version of its app's schema that it declares.
+    pub(super) schema: Option<u64>,
 }
 
 impl Server {
@@ -62,7 +64,7 @@ impl Server {
         let live = &mut self.spaces[space];
         live.head = live.head.max(head);
         let version = live.version;
-        let view = view_of(&access, user, asks.filter.clone());
+        let view = view_of(&access, user, asks.filter.clone(), asks.schema);
         let remembered = self.remembered(world, space, user, head)?;
         if !Mutation::LateViews.is_active() {
             self.remember(world, space, user, &view)?;
@@ -84,6 +86,7 @@ impl Server {
             origin: Arc::new(origin),
             role: access.role,
             filter: asks.filter.clone(),
+            schema: asks.schema,
             is_remembered: !Mutation::LateViews.is_active(),
             has_sent: false,
             version,
@@ -159,12 +162,13 @@ impl Server {
         let Some(peer) = self.peers.get(&no) else { return Ok(true) };
         let (user, Some(seat)) = (peer.user, peer.seats.get(&seat_no)) else { return Ok(true) };
         let waits = peer.waits(seat_no);
-        let (space, filter, seat_view) = (seat.space, seat.filter.clone(), seat.stream.view().id());
+        let (space, filter, schema) = (seat.space, seat.filter.clone(), seat.schema);
+        let seat_view = seat.stream.view().id();
         let Some(access) = self.access(world, space, user)? else {
             self.end(no, seat_no);
             return Ok(true);
         };
-        let view = view_of(&access, user, filter);
+        let view = view_of(&access, user, filter, schema);
         if Mutation::StalePages.is_active()
             && let Some((request, data)) = self.take_reading(no, seat_no)
         {
@@ -220,6 +224,6 @@ impl Server {
     }
 }
 
-fn view_of(access: &AccessRecord, user: User, filter: Option<Arc<Filter>>) -> Arc<View> {
-    Arc::new(View::new(&access.policy, access.role, user, access.private, filter))
+fn view_of(access: &AccessRecord, user: User, filter: Option<Arc<Filter>>, schema: Option<u64>) -> Arc<View> {
+    Arc::new(View::new(&access.policy, access.role, user, access.private, filter).with_schema(schema))
 }

@@ -341,7 +341,7 @@ impl Server {
         rng: &mut Rng,
     ) -> Result<Option<(Seat, Option<ResetReason>)>, StoreError> {
         let Some(peer) = self.peers.get(&no) else { return Ok(None) };
-        let asks = Asks { space, user: peer.user, filter };
+        let asks = Asks { space, user: peer.user, filter, schema: None };
         let (writer, nonce) = (WriterId(rng.bytes()), rng.bits());
         let (checkpoint, mut reset) = match cursor.map(EntryId::parse) {
             None => (Checkpoint::New, Some(ResetReason::NoCursor)),
