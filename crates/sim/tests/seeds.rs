@@ -1,4 +1,8 @@
 //! Histories that must converge: many, and by name those that once did not.
+//!
+//! A seed draws other steps whenever the simulation changes what it draws. Those below named `Single` and `Shared` were found when it
+//! played a copy of the server's sessions: they must converge as any, but no longer play the fault that their name tells. What shows that
+//! a rule is needed today is `mutations.rs`.
 
 use lattice_sim::config::Kind;
 use lattice_sim::runner::{run_many, run_one};
