@@ -305,6 +305,22 @@ fn a_backup_under_uploads_holds_what_was_acknowledged_and_is_put_back() {
     client.until_complete("me");
     assert_eq!(client.space("me").resets.iter().filter(|reason| *reason == "restored").count(), 2);
     assert_eq!(client.space("me").rows, truth(&server, &account));
+
+    // What is put aside is kept, however many restores one second has.
+    client.disconnect();
+    assert!(server.terminate().success());
+    let restore = || succeeds(lattice(&server, &data, None, &["restore", "--replace", name]));
+    let kept: BTreeSet<String> = (0..3).map(|_| restore()).map(|said| kept_as(&said).to_owned()).collect();
+    assert_eq!(kept.len(), 3, "{kept:?}");
+    if ground() == Ground::Sqlite {
+        assert!(kept.iter().all(|file| Path::new(file).exists()), "{kept:?}");
+    }
+}
+
+/// The name that a restore gave to what it put aside.
+fn kept_as(said: &str) -> &str {
+    let (_, name) = said.split_once("is kept as ").expect("it says where");
+    name.split_whitespace().next().expect("a name").trim_end_matches(';')
 }
 
 /// A backup that is put in place without the command counts as an older copy all the same.

@@ -170,10 +170,21 @@ impl BackupConnection {
             self.run(&format!("BEGIN; {} COMMIT", self.drop_all(&tables))).await?;
             return Ok(PutAside(None));
         }
-        let kept = format!("{}_replaced_{}", self.schema, now_us / 1_000_000);
+        let kept = self.unused_schema(now_us / 1_000_000).await?;
         let moves: String = tables.iter().map(|table| self.move_table(&self.schema, table, &kept)).collect();
         self.run(&format!("BEGIN; CREATE SCHEMA {}; {moves} COMMIT", quoted(&kept))).await?;
         Ok(PutAside(Some(kept)))
+    }
+
+    /// A name for what is put aside that no schema has: two restores may come in one second.
+    async fn unused_schema(&self, seconds: i64) -> Result<String, BackupError> {
+        let first = format!("{}_replaced_{seconds}", self.schema);
+        let sql = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, $1)";
+        let rows = self.connection.query(sql, &[&first]).await.map_err(|error| failed(error.into()))?;
+        let taken: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let others = (2_u32..).map(|number| format!("{first}_{number}"));
+        let name = std::iter::once(first.clone()).chain(others).find(|name| !taken.contains(name));
+        Ok(name.unwrap_or(first))
     }
 
     fn move_table(&self, from: &str, table: &str, to: &str) -> String {

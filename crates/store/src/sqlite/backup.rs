@@ -237,6 +237,13 @@ fn unreadable(from: &Path, error: OpenError) -> BackupError {
     }
 }
 
+/// A name for what is put aside that nothing has: two restores in one second must not write over what the first one kept.
+fn unused_name(path: &Path, seconds: i64) -> PathBuf {
+    let first = with(path, &format!(".replaced-{seconds}"));
+    let others = (2_u32..).map(|number| with(path, &format!(".replaced-{seconds}-{number}")));
+    std::iter::once(first.clone()).chain(others).find(|name| !name.exists()).unwrap_or(first)
+}
+
 /// Gives what is there another name. What of it stands in its write-ahead log goes into the file first, if it can be read at all.
 fn put_aside(path: &Path, now_us: i64) -> Result<Option<PathBuf>, BackupError> {
     if !path.exists() {
@@ -245,7 +252,7 @@ fn put_aside(path: &Path, now_us: i64) -> Result<Option<PathBuf>, BackupError> {
     if let Ok(connection) = Connection::open(path) {
         let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
-    let kept = with(path, &format!(".replaced-{}", now_us / 1_000_000));
+    let kept = unused_name(path, now_us / 1_000_000);
     for end in ["-wal", "-shm"] {
         let log = with(path, end);
         if log.exists() {
