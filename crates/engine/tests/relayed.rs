@@ -255,6 +255,7 @@ fn refuse(store: &Memory, refused: Refused) -> Effects {
         minter: &store.minter,
         plain: false,
         echoes: false,
+        read_only: false,
     };
     let mut batch = Batch::new(context, vec![Incoming::Refused(refused)]);
     assert!(batch.needs().is_empty());

@@ -140,6 +140,7 @@ impl History {
             entries: self.store.entries.clone(),
             minter: self.store.minter.clone(),
             rules: self.store.rules.clone(),
+            read_only: self.store.read_only,
         }
     }
 

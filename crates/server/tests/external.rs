@@ -226,8 +226,21 @@ fn a_token_that_may_only_read_changes_nothing() {
     reading.send(&json!({"type": "upload", "id": 1, "changes": [change("delete", "Trip", "t1", json!({}))]}));
     assert_eq!(reading.error(), "permission_denied");
     let mut native = Socket::open(&server, &reader.token, None);
-    native.upload(&[&Entry::insert("Trip", &new_row()).integer("days", 1)]);
-    assert_eq!(native.until_event().codes(), ["permission_denied"]);
+    native.until_entries(1);
+    // Change by change, as a viewer's: each is acknowledged, undone on the device, and listed.
+    let made = Entry::insert("Trip", &new_row()).integer("days", 1);
+    let changed = Entry::update("Trip", "t1").text("name", "mine");
+    let heard = native.store(&[&made, &changed]);
+    assert_eq!(heard.acks, [&*made.id, &*changed.id]);
+    assert!(heard.events.is_empty(), "{:?}", heard.events);
+    let last = |row: &str| heard.entries.iter().rfind(|entry| entry["globalRowId"] == *row);
+    assert_eq!(last(&made.row).expect("a correction")["operation"], "DELETE");
+    assert_eq!(last("t1").expect("a correction")["changedFields"]["name"]["value"], "Oslo");
+    let (_, inbox) = get(&server, "/refusals", &reader.token);
+    let codes: Vec<_> =
+        inbox["refusals"].as_array().expect("a list").iter().map(|one| &one["code"]).collect();
+    assert_eq!(codes, ["permission_denied"; 2], "{inbox}");
+    assert_eq!(writing.space("me").value("Trip", "t1", "name"), Some("\"Oslo\""));
     for (path, body) in [
         ("/sync/changes", json!({"changes": [change("delete", "Trip", "t1", json!({}))]})),
         ("/spaces", json!({"name": "x", "kind": "shared"})),

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use lattice_engine::mutation::Mutation;
 use lattice_engine::{Delivery, Outcome, Verdict};
-use lattice_protocol::native::{AckId, AuditLogFrame, encode_ack, encode_rejected};
+use lattice_protocol::native::{AckId, AuditLogFrame, encode_ack, encode_nack};
 use lattice_protocol::plain::{
     ChangesFrame, Format, Space, Status, UploadId, UploadResult, encode_current, encode_entry,
 };
@@ -40,8 +40,16 @@ pub(crate) fn ack_frame(acks: Vec<AckId>) -> Option<Bytes> {
     (!acks.is_empty()).then(|| encode_ack(acks.into_iter()))
 }
 
+/// What a native client is told of a refusal that no ack answers: a `nack` of no entries.
+///
+/// Never `rejected`: there are clients that take it as the verdict on everything that they have in flight, and never send any
+/// of that again. What the server has not received yet is in flight too, so it cannot know of a moment at which nothing is.
+pub(crate) fn refusal_frame(code: Code, why: &str) -> Bytes {
+    encode_nack(core::iter::empty(), &format!("{code}: {why}"))
+}
+
 /// What a native client is told of refused changes that have no id to acknowledge: one event for each code.
-pub(crate) fn rejected_frames(outcomes: &[Outcome]) -> impl Iterator<Item = Bytes> + use<> {
+pub(crate) fn refusals_of(outcomes: &[Outcome]) -> impl Iterator<Item = Bytes> + use<> {
     let mut counts: Vec<(Code, usize)> = Vec::new();
     for outcome in outcomes {
         if let Outcome { ack: None, verdict: Verdict::Rejected(code), .. } = outcome {
@@ -53,7 +61,7 @@ pub(crate) fn rejected_frames(outcomes: &[Outcome]) -> impl Iterator<Item = Byte
     }
     counts.into_iter().map(|(code, count)| {
         let what = "of the frame refused; without an id there is nothing to acknowledge";
-        encode_rejected(code, &format!("{count} {} {what}", if count == 1 { "entry" } else { "entries" }))
+        refusal_frame(code, &format!("{count} {} {what}", if count == 1 { "entry" } else { "entries" }))
     })
 }
 

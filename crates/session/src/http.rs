@@ -20,7 +20,7 @@ use crate::answer::AwaitedAck;
 use crate::limits::DeliveryLimits;
 use crate::open::{Opening, Progress};
 use crate::refusal::{Refusal, UploadFailure};
-use crate::request::{Answer, Hint, Request, ResumeFrom, SubscribeRequest};
+use crate::request::{Answer, Hint, Request, ResumeFrom, SubscribeRequest, UploadTerms};
 use crate::space::{Advance, SpaceSession};
 
 /// What the driver of a request is to do next.
@@ -131,12 +131,12 @@ impl HttpUpload {
         self.phase.session().into_iter().for_each(|session| session.hint(hint));
     }
 
-    /// The changes are about to be handed to the store. Whether they are to be answered with current values.
+    /// The changes are about to be handed to the store, on these terms.
     #[must_use]
-    pub fn uploading(&mut self, incoming: &[Incoming], bytes: usize) -> bool {
+    pub fn uploading(&mut self, incoming: &[Incoming], bytes: usize) -> UploadTerms {
         self.step = UploadStep::UnderWay(Some(AwaitedAck::new(self.id.take(), incoming)));
         self.corrections = corrections_of(incoming);
-        self.phase.session().is_some_and(|session| session.uploading(bytes))
+        self.phase.session().map(|session| session.uploading(bytes)).unwrap_or_default()
     }
 
     /// What became of the changes.

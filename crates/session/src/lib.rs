@@ -32,5 +32,5 @@ pub use limits::{DeliveryLimits, MAX_COMMITS_PER_SEND, MAX_PAGE_BYTES, MAX_PAGE_
 pub use native::{NativeEffect, NativeSession};
 pub use open::{LostCheckpoint, Opening, Progress};
 pub use refusal::{Close, Overloaded, Refusal, UploadFailure};
-pub use request::{Answer, Entered, Hint, Request, ResumeFrom, SubscribeRequest};
+pub use request::{Answer, Entered, Hint, Request, ResumeFrom, SubscribeRequest, UploadTerms};
 pub use space::{Advance, SpaceSession};

@@ -6,14 +6,14 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use lattice_engine::{Outcome, Seq, WriterId};
-use lattice_protocol::native::{AuditLogFrame, ClientFrame, encode_floor_reset, encode_rejected};
+use lattice_protocol::native::{AuditLogFrame, ClientFrame, encode_floor_reset};
 use lattice_protocol::{Code, FrameError, Incoming};
 
-use crate::answer::{ack_frame, native_frames, rejected_frames};
+use crate::answer::{ack_frame, native_frames, refusal_frame, refusals_of};
 use crate::limits::DeliveryLimits;
 use crate::open::LostCheckpoint;
 use crate::refusal::{Close, Refusal, UploadFailure};
-use crate::request::{Answer, Hint, Request};
+use crate::request::{Answer, Hint, Request, UploadTerms};
 use crate::space::{Advance, SpaceSession};
 
 /// What the driver of a native session is to do next.
@@ -50,6 +50,7 @@ pub enum NativeEffect {
 pub struct NativeSession {
     space: Box<SpaceSession>,
     limits: DeliveryLimits,
+    /// What its token permits; that never changes on a connection of this dialect.
     can_write: bool,
     out: VecDeque<NativeEffect>,
     /// No data frame has come yet.
@@ -139,9 +140,6 @@ impl NativeSession {
         let first = core::mem::replace(&mut self.first, false);
         match frame {
             Ok(ClientFrame::Changes(incoming)) if incoming.is_empty() => {}
-            Ok(ClientFrame::Changes(_)) if !self.can_write => {
-                self.refuse(Code::PermissionDenied, "the token of this connection may only read");
-            }
             Ok(ClientFrame::Changes(incoming)) => {
                 self.out.push_back(NativeEffect::Upload { incoming, bytes });
             }
@@ -153,10 +151,10 @@ impl NativeSession {
         }
     }
 
-    /// The changes of [`NativeEffect::Upload`] are handed to the store. Whether they are to be answered with current values.
+    /// The changes of [`NativeEffect::Upload`] are handed to the store, on these terms.
     #[must_use]
-    pub fn uploading(&mut self, bytes: usize) -> bool {
-        self.space.uploading(bytes)
+    pub fn uploading(&mut self, bytes: usize) -> UploadTerms {
+        UploadTerms { read_only: !self.can_write, ..self.space.uploading(bytes) }
     }
 
     /// What became of the oldest upload that was handed over.
@@ -166,7 +164,7 @@ impl NativeSession {
         match result {
             Ok(_) if self.ending.is_some() => self.space.answered(),
             Ok(outcomes) => {
-                rejected_frames(&outcomes).for_each(|frame| self.send(frame));
+                refusals_of(&outcomes).for_each(|frame| self.send(frame));
                 let acks = self.space.stored(outcomes);
                 ack_frame(acks).into_iter().for_each(|frame| self.send(frame));
             }
@@ -259,7 +257,7 @@ impl NativeSession {
     }
 
     fn refuse(&mut self, code: Code, why: &str) {
-        self.send(encode_rejected(code, why));
+        self.send(refusal_frame(code, why));
         self.out.push_back(NativeEffect::Refused(code));
     }
 

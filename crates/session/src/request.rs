@@ -116,6 +116,15 @@ impl core::fmt::Debug for Entered {
     }
 }
 
+/// What a session says of an upload as it is handed to the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct UploadTerms {
+    /// It is answered with current values, whatever is shown since.
+    pub echoes: bool,
+    /// The token of the connection may only read: each change is refused by itself, like a viewer's.
+    pub read_only: bool,
+}
+
 /// What a driver knows of a space without asking the store. Losing a hint costs time, never data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Hint {

@@ -21,7 +21,7 @@ use crate::limits::{
     MAX_UPLOADS_IN_FLIGHT,
 };
 use crate::refusal::Refusal;
-use crate::request::{Answer, Entered, Hint, Request, SubscribeRequest};
+use crate::request::{Answer, Entered, Hint, Request, SubscribeRequest, UploadTerms};
 
 /// A space on a connection, or for one request.
 pub struct SpaceSession {
@@ -237,12 +237,11 @@ impl SpaceSession {
         self.uploads.is_empty() && self.stream.pending() == 0
     }
 
-    /// An upload of `bytes` is handed to the store. Whether it is to be answered with current values: to be said with it,
-    /// whatever is shown since.
+    /// An upload of `bytes` is handed to the store, on these terms.
     #[must_use]
-    pub fn uploading(&mut self, bytes: usize) -> bool {
+    pub fn uploading(&mut self, bytes: usize) -> UploadTerms {
         self.uploads.push_back(bytes as u64 / 1_024 + 1);
-        self.stream.echoes()
+        UploadTerms { echoes: self.stream.echoes(), ..UploadTerms::default() }
     }
 
     /// The oldest upload is stored. Returns the ids that may be acknowledged at once.

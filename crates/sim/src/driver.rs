@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use lattice_engine::{Effects, Outcome, Ring, Seq, WriterId};
 use lattice_protocol::{EntryId, Incoming, Outgoing};
-use lattice_session::{DeliveryLimits, Slot, UploadFailure};
+use lattice_session::{DeliveryLimits, Slot, UploadFailure, UploadTerms};
 use lattice_store::StoreError;
 use lattice_store::spaces::{Origin, Space, Upload};
 use lattice_store::sqlite::{Group, RecentLimits, Snapshot};
@@ -119,8 +119,8 @@ struct Waiting {
     bytes: usize,
     /// It came in the JSON dialect.
     plain: bool,
-    /// Whether it is answered with current values: said when it was handed over, whatever is shown since.
-    echoes: bool,
+    /// What the session said of it when it was handed over.
+    terms: UploadTerms,
 }
 
 /// What became of an upload in its transaction.
@@ -319,7 +319,8 @@ impl Server {
             origin: Arc::clone(&waiting.origin),
             incoming: waiting.incoming.clone(),
             plain: waiting.plain,
-            echoes: waiting.echoes,
+            echoes: waiting.terms.echoes,
+            read_only: waiting.terms.read_only,
             bytes: waiting.bytes,
         };
         let result = self.group.upload(world.connection(), &mut upload, now_us);

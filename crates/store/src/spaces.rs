@@ -52,6 +52,8 @@ pub struct Upload {
     pub plain: bool,
     /// The sender is answered with current values always ([`lattice_engine::Stream::echoes`]).
     pub echoes: bool,
+    /// The token of the sender may only read: its changes are refused one by one, like a viewer's.
+    pub read_only: bool,
     /// Size of the frame, for the limits of a group commit.
     pub bytes: usize,
 }

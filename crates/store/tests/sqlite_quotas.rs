@@ -59,6 +59,7 @@ fn upload<'a>(
         incoming: vec![Incoming::Change(change)],
         plain: false,
         echoes: false,
+        read_only: false,
         bytes: raw.len(),
     };
     Box::pin(async move { store.upload(upload).await?.await.expect("an answer").map(|_| ()) })

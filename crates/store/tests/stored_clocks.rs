@@ -104,7 +104,7 @@ async fn update(store: &dyn SpaceStore, time_us: i64, value: i64) -> Verdict {
     };
     let (space, origin) = (store.private_space(USER).await.expect("the space"), Arc::new(origin));
     let incoming = vec![Incoming::Change(change)];
-    let upload = Upload { space, origin, incoming, plain: false, echoes: false, bytes: 1 };
+    let upload = Upload { space, origin, incoming, plain: false, echoes: false, read_only: false, bytes: 1 };
     let answer = store.upload(upload).await.expect("it is taken").await.expect("an answer");
     answer.expect("it is stored")[0].verdict
 }

@@ -184,6 +184,9 @@ impl<'a> Batch<'a> {
         if harmless || Mutation::NoPolicy.is_active() {
             return None;
         }
+        if self.context.read_only {
+            return Some(Code::PermissionDenied);
+        }
         if change.operation == Operation::Delete && self.too_many_deletes {
             return Some(Code::TooManyDeletes);
         }

@@ -27,6 +27,8 @@ pub struct Context<'a> {
     /// The sender is answered with current values whether or not it needs them: what it is sent depends on more than who
     /// wrote last (see [`crate::View`]).
     pub echoes: bool,
+    /// The token of the sender may only read, whatever its user may do.
+    pub read_only: bool,
 }
 
 /// Stored state to load for a batch.

@@ -21,6 +21,8 @@ pub(crate) struct Memory {
     pub(crate) entries: BTreeMap<EntryId, Receipt>,
     pub(crate) minter: Minter,
     pub(crate) rules: Rules,
+    /// Who uploads has a token that may only read.
+    pub(crate) read_only: bool,
 }
 
 impl Memory {
@@ -32,6 +34,7 @@ impl Memory {
             entries: BTreeMap::new(),
             minter: Minter::new(MintKey([1; 16]), SpaceId([2; 16]), 1, 0),
             rules: Rules { default: rule, ..Rules::default() },
+            read_only: false,
         }
     }
 
@@ -68,6 +71,7 @@ impl Memory {
             minter: &self.minter,
             plain: false,
             echoes,
+            read_only: self.read_only,
         };
         let mut batch = Batch::new(context, changes.into_iter().map(Incoming::Change).collect());
         for round in 0.. {

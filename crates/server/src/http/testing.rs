@@ -188,6 +188,7 @@ impl Bench {
             incoming,
             plain: true,
             echoes: false,
+            read_only: false,
             bytes: raw.len(),
         };
         let answer = self.sqlite.upload(upload).await.expect("the queue takes it");

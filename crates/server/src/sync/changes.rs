@@ -117,8 +117,8 @@ impl HttpRequest<'_> {
                     let permit = self.state.upload_permit(bytes).await?;
                     let Identity { user, session: of, .. } = *identity;
                     let _ = self.state.rates.uploaded(user, of, incoming.len(), bytes);
-                    let echoes = session.uploading(&incoming, bytes);
-                    let new = NewUpload { incoming, plain: true, echoes, bytes };
+                    let terms = session.uploading(&incoming, bytes);
+                    let new = NewUpload { incoming, plain: true, terms, bytes };
                     link.upload(self.state, new, permit).await?;
                     let result = std::future::poll_fn(|cx| link.uploads.poll(cx)).await;
                     session.hint(link.hint(self.state).0);

@@ -346,9 +346,9 @@ impl<'a> Json<'a> {
         };
         // Taking answers may have ended the subscription.
         let Some(held) = self.links.get_mut(&slot) else { return Ok(()) };
-        let Some(echoes) = self.session.uploading(slot, &upload, &incoming, bytes) else { return Ok(()) };
+        let Some(terms) = self.session.uploading(slot, &upload, &incoming, bytes) else { return Ok(()) };
         self.connection.uploaded(self.state, incoming.len(), bytes);
-        let upload = NewUpload { incoming, plain: true, echoes, bytes };
+        let upload = NewUpload { incoming, plain: true, terms, bytes };
         let sent = held.link.upload(self.state, upload, permit).await;
         sent.map_err(|error| End::internal(&error))
     }

@@ -197,8 +197,8 @@ impl Native<'_> {
             return Ok(());
         }
         self.connection.uploaded(self.state, incoming.len(), bytes);
-        let echoes = self.session.uploading(bytes);
-        let upload = NewUpload { incoming, plain: false, echoes, bytes };
+        let terms = self.session.uploading(bytes);
+        let upload = NewUpload { incoming, plain: false, terms, bytes };
         let sent = self.link.upload(self.state, upload, permit).await;
         sent.map_err(|error| End::internal(&error))
     }

@@ -11,7 +11,7 @@ use lattice_engine::{Outcome, PullRequest, Seq, SpaceId, Verdict, View, WriterId
 use lattice_protocol::{Code, EntryId, FrameError, Incoming, plain};
 use lattice_session::{
     Answer, Entered, Hint, LostCheckpoint, MAX_COMMITS_PER_SEND, Opening, Progress, Refusal, RememberedView,
-    Request, SpaceAccess, SpaceSession, UploadFailure,
+    Request, SpaceAccess, SpaceSession, UploadFailure, UploadTerms,
 };
 use lattice_store::StoreError;
 use lattice_store::accounts::UserId;
@@ -107,10 +107,12 @@ impl SpaceLink {
         upload: NewUpload,
         permit: OwnedSemaphorePermit,
     ) -> Result<(), StoreError> {
-        let NewUpload { incoming, plain, echoes, bytes } = upload;
+        let NewUpload { incoming, plain, terms, bytes } = upload;
         let (space, origin) = (Arc::clone(&self.space), Arc::clone(&self.origin));
         let underway = state.uploads.begin();
-        let answer = state.store.upload(Upload { space, origin, incoming, plain, echoes, bytes }).await?;
+        let UploadTerms { echoes, read_only } = terms;
+        let upload = Upload { space, origin, incoming, plain, echoes, read_only, bytes };
+        let answer = state.store.upload(upload).await?;
         self.uploads.0.push_back(InFlight { answer, _underway: underway, _bytes: permit });
         Ok(())
     }
@@ -183,8 +185,7 @@ pub(super) struct NewUpload {
     pub(super) incoming: Vec<Incoming>,
     /// They came in the JSON dialect.
     pub(super) plain: bool,
-    /// They are answered with current values.
-    pub(super) echoes: bool,
+    pub(super) terms: UploadTerms,
     /// Size of their frame.
     pub(super) bytes: usize,
 }

@@ -75,9 +75,10 @@ pub struct Heard {
 }
 
 impl Heard {
-    /// The codes of `rejected` events.
+    /// The codes of `nack` events that name no entries.
     pub fn codes(&self) -> Vec<&str> {
-        let texts = self.events.iter().filter_map(|event| event["rejected"].as_str());
+        let nacks = self.events.iter().filter(|event| event["nack"].as_array().is_some_and(Vec::is_empty));
+        let texts = nacks.filter_map(|event| event["nackReason"].as_str());
         texts.map(|text| text.split(':').next().unwrap_or_default()).collect()
     }
 
@@ -93,6 +94,7 @@ impl Heard {
             assert!(!ids.is_empty(), "an empty ack is never sent");
             self.acks.extend(ids.iter().map(|id| id.as_str().expect("an id").to_owned()));
         } else {
+            assert!(frame.get("rejected").is_none(), "it would lose what the client has in flight: {frame}");
             self.events.push(frame);
         }
     }
@@ -362,7 +364,7 @@ impl Socket {
         self.until(|heard| heard.entries.len() >= count)
     }
 
-    /// Everything until a `rejected` event.
+    /// Everything until an event.
     #[track_caller]
     pub fn until_event(&mut self) -> Heard {
         self.until(|heard| !heard.events.is_empty())

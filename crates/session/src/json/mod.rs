@@ -32,7 +32,7 @@ use lattice_protocol::{Code, FrameError, Incoming};
 use crate::answer::AwaitedAck;
 use crate::limits::DeliveryLimits;
 use crate::refusal::{Close, Refusal, UploadFailure};
-use crate::request::{Answer, Hint, Request};
+use crate::request::{Answer, Hint, Request, UploadTerms};
 use crate::space::SpaceSession;
 use pending::PendingSubscriptions;
 use subscription::Subscription;
@@ -270,7 +270,7 @@ impl JsonSession {
     }
 
     /// The changes of [`JsonEffect::Upload`] are read and about to be handed to the store. `None` when they must not be any more:
-    /// what they would overtake was not stored, or their space is gone. Else whether they are to be answered with current values.
+    /// what they would overtake was not stored, or their space is gone. Else their terms.
     #[must_use]
     pub fn uploading(
         &mut self,
@@ -278,7 +278,7 @@ impl JsonSession {
         upload: &Upload,
         incoming: &[Incoming],
         bytes: usize,
-    ) -> Option<bool> {
+    ) -> Option<UploadTerms> {
         let at = self.at(slot).filter(|_| self.over_quota.is_empty())?;
         let held = &mut self.subscriptions[at];
         held.awaited.push_back(AwaitedAck::new(upload.id.clone(), incoming));

@@ -153,8 +153,8 @@ impl Server {
             random: &mut random,
         };
         let incoming = upload.changes.read(upload.id.as_ref(), &mut source);
-        let (echoes, bytes, origin) = (session.uploading(&incoming, *bytes), *bytes, state.origin());
-        peer.waiting.push_back(Waiting { slot, space, origin, incoming, bytes, plain: true, echoes });
+        let (terms, bytes, origin) = (session.uploading(&incoming, *bytes), *bytes, state.origin());
+        peer.waiting.push_back(Waiting { slot, space, origin, incoming, bytes, plain: true, terms });
     }
 }
 

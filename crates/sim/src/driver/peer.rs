@@ -552,7 +552,7 @@ impl Server {
             return;
         };
         if session.takes_uploads() {
-            let (space, origin, echoes) = (state.space, Arc::clone(&state.origin), session.uploading(bytes));
+            let (space, origin, terms) = (state.space, Arc::clone(&state.origin), session.uploading(bytes));
             peer.waiting.push_back(Waiting {
                 slot: NATIVE,
                 space,
@@ -560,7 +560,7 @@ impl Server {
                 incoming,
                 bytes,
                 plain: false,
-                echoes,
+                terms,
             });
         }
     }
@@ -589,9 +589,9 @@ impl Server {
             };
             upload.changes.read(upload.id.as_ref(), &mut source)
         };
-        if let Some(echoes) = session.uploading(slot, &upload, &incoming, bytes) {
+        if let Some(terms) = session.uploading(slot, &upload, &incoming, bytes) {
             let origin = Arc::clone(&state.origin);
-            peer.waiting.push_back(Waiting { slot, space, origin, incoming, bytes, plain: true, echoes });
+            peer.waiting.push_back(Waiting { slot, space, origin, incoming, bytes, plain: true, terms });
         }
     }
 }

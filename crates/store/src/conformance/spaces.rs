@@ -49,6 +49,7 @@ pub async fn spaces(store: Arc<dyn SpaceStore>, sink: &RecordingSink) {
     equal_times_are_decided_by_arrival(&*store).await;
     pairs_of_links_are_kept(&*store).await;
     refused_changes_are_logged(&*store).await;
+    read_only_tokens_change_nothing(&*store).await;
     corrections_are_read_with_the_page(&*store).await;
     values_and_ids_come_back_byte_for_byte(&*store).await;
     heads_of_many_spaces_are_read_at_once(&*store).await;
@@ -59,6 +60,8 @@ pub async fn spaces(store: Arc<dyn SpaceStore>, sink: &RecordingSink) {
 pub(super) struct Device {
     space: Arc<Space>,
     origin: Arc<Origin>,
+    /// Its token may only read.
+    read_only: bool,
 }
 
 impl Device {
@@ -76,7 +79,7 @@ impl Device {
             user_agent: "conformance".into(),
             opened_us: 1,
         };
-        Self { space, origin: Arc::new(origin) }
+        Self { space, origin: Arc::new(origin), read_only: false }
     }
 
     pub(super) async fn send(&self, store: &dyn SpaceStore, incoming: Vec<Incoming>) -> Vec<Verdict> {
@@ -94,6 +97,7 @@ impl Device {
             incoming,
             plain: false,
             echoes: false,
+            read_only: self.read_only,
             bytes: 100,
         };
         let answer = store.upload(upload).await.expect("the queue takes it");
@@ -345,6 +349,24 @@ async fn refused_changes_are_logged(store: &dyn SpaceStore) {
     assert_eq!(lines.iter().map(|line| line.record.verdict).collect::<Vec<_>>(), [verdict, Verdict::Applied]);
 }
 
+async fn read_only_tokens_change_nothing(store: &dyn SpaceStore) {
+    let device = Device::new(store).await;
+    let row = uuid_row();
+    device.send(store, vec![insert(&row, 1)]).await;
+    let reader = Device { read_only: true, ..Device::of(Arc::clone(&device.space), device.origin.user) };
+    let changes = [
+        change(Operation::Insert, "Item", &uuid_row(), &[("n", integer(2))]),
+        change(Operation::Update, "Item", &row, &[("n", integer(2))]),
+        change(Operation::Delete, "Item", &row, &[]),
+    ];
+    let refused = Verdict::Rejected(Code::PermissionDenied);
+    assert_eq!(reader.send(store, changes.into_iter().map(Incoming::Change).collect()).await, [refused; 3]);
+    let lines = store.audit(&device.space, 1, 100).await.expect("the log");
+    let verdicts: Vec<_> = lines.iter().map(|line| (line.record.verdict, line.user)).collect();
+    assert_eq!(verdicts, [(refused, Some(device.origin.user)); 3]);
+    assert_eq!(device.pull(store, 0, 9).await.0[0], 1, "the row is as it was");
+}
+
 async fn corrections_are_read_with_the_page(store: &dyn SpaceStore) {
     let device = Device::new(store).await;
     let other = Device::of(Arc::clone(&device.space), device.origin.user);
@@ -357,6 +379,7 @@ async fn corrections_are_read_with_the_page(store: &dyn SpaceStore) {
         incoming: vec![Incoming::Change(update.clone())],
         plain: false,
         echoes: false,
+        read_only: false,
         bytes: 1,
     };
     let answer = store.upload(upload).await.expect("the queue takes it").await;

@@ -334,6 +334,7 @@ impl Group {
             minter: &upload.space.minter,
             plain: upload.plain,
             echoes: upload.echoes,
+            read_only: upload.read_only,
         };
         let mut batch = Batch::new(context, std::mem::take(&mut upload.incoming));
         loop {

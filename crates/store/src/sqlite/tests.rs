@@ -81,8 +81,8 @@ async fn send(store: &SqliteStore, space: &Arc<Space>, changes: Vec<Change>) -> 
     let incoming = changes.into_iter().map(Incoming::Change).collect();
     // Here the first space is user 1's, and so on.
     let origin = origin([space.no as u8; 16]);
-    let (plain, echoes) = (false, false);
-    let upload = Upload { space: Arc::clone(space), origin, incoming, plain, echoes, bytes: 100 };
+    let (plain, echoes, read_only) = (false, false, false);
+    let upload = Upload { space: Arc::clone(space), origin, incoming, plain, echoes, read_only, bytes: 100 };
     let answer = store.upload(upload).await.expect("the queue takes it");
     let outcomes = answer.await.expect("an answer").expect("it is stored");
     outcomes.iter().map(|outcome| outcome.verdict).collect()
