@@ -470,10 +470,9 @@ fn an_unknown_checkpoint_means_full_state() {
     let server = TestServer::start(&[]);
     let (ann, bob) = (sign_up(&server, "ann"), sign_up(&server, "bob"));
     let mut phone = Socket::open(&server, &ann.token, None);
-    phone.store(&[
-        &Entry::insert("Item", &new_row()).integer("n", 1),
-        &Entry::insert("Item", &new_row()).integer("n", 2),
-    ]);
+    let newest = Entry::insert("Item", &new_row()).integer("n", 2);
+    let refused = Entry::update("Item", &newest.row).raw("n", "[1]");
+    phone.store(&[&Entry::insert("Item", &new_row()).integer("n", 1), &newest, &refused]);
     let mut bobs = Socket::open(&server, &bob.token, None);
     let bobs_entry = Entry::insert("Item", &new_row()).integer("n", 3);
     bobs.store(&[&bobs_entry]);
@@ -488,8 +487,13 @@ fn an_unknown_checkpoint_means_full_state() {
         let heard = socket.until_entries(2);
         assert_eq!(heard.entries.len(), 2);
         assert_eq!(heard.events.len(), 1, "{checkpoint}: {:?}", heard.events);
-        assert!(heard.events[0]["floorReset"].is_string() && heard.events[0]["floorReason"].is_string());
+        assert_eq!(heard.events[0]["floorReset"], newest.id, "{checkpoint}");
+        assert!(heard.events[0]["floorReason"].is_string());
     }
+    // Of an empty log there is none.
+    let carl = sign_up(&server, "carl");
+    let heard = Socket::open(&server, &carl.token, Some(&newest.id)).until_event();
+    assert!(heard.events[0].get("floorReset").is_none() && heard.events[0]["floorReason"].is_string());
     let mut socket = Socket::open(&server, &ann.token, Some(""));
     assert!(socket.until_entries(2).events.is_empty(), "an empty checkpoint is none");
     assert_eq!(http::get(&server, "/profile", &ann.token).0, 200);

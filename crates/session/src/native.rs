@@ -81,7 +81,7 @@ impl NativeSession {
         };
         if let Some(lost) = lost_checkpoint {
             session.send(encode_floor_reset(
-                Some(&lost.text),
+                lost.newest_accepted.as_deref(),
                 "the checkpoint is unknown here; full state follows",
             ));
         }

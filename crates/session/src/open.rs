@@ -47,8 +47,9 @@ pub enum Progress {
 /// A checkpoint that could not be resolved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LostCheckpoint {
-    /// As its client named it.
-    pub text: String,
+    /// The id of the newest change that the space accepted, as its author wrote it: native clients are to send again what they
+    /// hold above it. The driver fills it in; `None` where there is none, or the client may not see everything.
+    pub newest_accepted: Option<String>,
     /// Since when changes may be lost, if the database was put back to an older state: microseconds since 1970.
     pub restored_since_us: Option<i64>,
 }
@@ -195,9 +196,11 @@ impl Opening {
             },
         };
         let (start, lost) = resume().start(checkpoint);
-        let (ResumeFrom::Checkpoint(text), true) = (&self.resume, lost) else { return (start, None) };
+        if !lost || !matches!(self.resume, ResumeFrom::Checkpoint(_)) {
+            return (start, None);
+        }
         let start = if self.drops_unknown { resume().start(Checkpoint::New).0 } else { start };
-        let lost = LostCheckpoint { text: text.clone(), restored_since_us: entered.restored_since_us };
+        let lost = LostCheckpoint { newest_accepted: None, restored_since_us: entered.restored_since_us };
         (start, Some(lost))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lattice_engine::{
     LogRecord, Minter, Outcome, PullData, PullRequest, Receipt, Rules, Seq, SpaceHead, SpaceId, WriterId,
 };
-use lattice_protocol::{EntryId, Incoming, Outgoing};
+use lattice_protocol::{EntryId, Incoming, Outgoing, Spelling};
 use tokio::sync::oneshot;
 
 use crate::{BoxFuture, StoreError};
@@ -136,6 +136,13 @@ pub trait SpaceStore: Send + Sync {
     /// The last seqs of many spaces, in any order; those that are not there are left out. What an instance missed is found by
     /// it: others write to the same spaces, and hints get lost.
     fn heads<'a>(&'a self, spaces: &'a [SpaceId]) -> BoxFuture<'a, Result<Vec<(SpaceId, Seq)>, StoreError>>;
+
+    /// The newest change of the audit log that was accepted: `None` where there is none, or none among the last hundred uploads or
+    /// so.
+    fn newest_accepted<'a>(
+        &'a self,
+        space: &'a Space,
+    ) -> BoxFuture<'a, Result<Option<(EntryId, Spelling)>, StoreError>>;
 
     /// Lines of the audit log after a seq, in order.
     fn audit<'a>(

@@ -143,7 +143,9 @@ async fn admit(state: &SyncState, named: Option<String>, request: &Parts) -> Res
         let subscribe = SubscribeRequest { filter: None, schema_version };
         let resume = checkpoint.clone().map_or(ResumeFrom::Unknown, ResumeFrom::Checkpoint);
         let opening = Opening::keeping(identity.user.0, subscribe, resume);
-        Some(Box::new(space::open(state, &origin, space::selector(name), opening).await?))
+        let mut opened = space::open(state, &origin, space::selector(name), opening).await?;
+        opened.name_newest_accepted(state).await?;
+        Some(Box::new(opened))
     };
     drop(turn);
     audited::opened(state, &origin, native.as_ref().map(|opened| opened.link.id()));

@@ -247,6 +247,19 @@ pub(super) struct Opened {
     pub(super) lost: Option<LostCheckpoint>,
 }
 
+impl Opened {
+    /// Says of a checkpoint that is not known which change is the newest. A client that may not see everything is not told the
+    /// id of what it may not see.
+    pub(super) async fn name_newest_accepted(&mut self, state: &SyncState) -> Result<(), Refusal> {
+        if let Some(lost) = self.lost.as_mut().filter(|_| !self.session.view().is_restricted()) {
+            let newest = state.store.newest_accepted(&self.link.space).await;
+            let newest = newest.map_err(|error| refusal(&error))?;
+            lost.newest_accepted = newest.map(|(id, spelling)| id.to_text(spelling));
+        }
+        Ok(())
+    }
+}
+
 /// Begins a space session for one connection or request.
 pub(super) async fn open(
     state: &SyncState,

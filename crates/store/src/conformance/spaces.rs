@@ -50,6 +50,7 @@ pub async fn spaces(store: Arc<dyn SpaceStore>, sink: &RecordingSink) {
     pairs_of_links_are_kept(&*store).await;
     refused_changes_are_logged(&*store).await;
     read_only_tokens_change_nothing(&*store).await;
+    the_newest_accepted_change_is_found(&*store).await;
     corrections_are_read_with_the_page(&*store).await;
     values_and_ids_come_back_byte_for_byte(&*store).await;
     heads_of_many_spaces_are_read_at_once(&*store).await;
@@ -365,6 +366,28 @@ async fn read_only_tokens_change_nothing(store: &dyn SpaceStore) {
     let verdicts: Vec<_> = lines.iter().map(|line| (line.record.verdict, line.user)).collect();
     assert_eq!(verdicts, [(refused, Some(device.origin.user)); 3]);
     assert_eq!(device.pull(store, 0, 9).await.0[0], 1, "the row is as it was");
+}
+
+async fn the_newest_accepted_change_is_found(store: &dyn SpaceStore) {
+    let device = Device::new(store).await;
+    let newest = || async { store.newest_accepted(&device.space).await.expect("an answer") };
+    assert_eq!(newest().await, None);
+    let row = uuid_row();
+    let insert = change(Operation::Insert, "Item", &row, &[("n", integer(1)), ("m", integer(1))]);
+    let update = change(Operation::Update, "Item", &row, &[("n", integer(2))]);
+    let mut merged = change(Operation::Update, "Item", &row, &[("n", integer(0)), ("o", integer(0))]);
+    merged.timestamp_us = Some(1);
+    let lost = Change { id: entry_id(), fields: merged.fields[..1].to_vec(), ..merged.clone() };
+    device.send(store, vec![Incoming::Change(insert), Incoming::Change(update.clone())]).await;
+    assert_eq!(newest().await, Some((update.id, update.id_spelling)));
+    let both = vec![Incoming::Change(merged.clone()), Incoming::Change(lost)];
+    assert_eq!(device.send(store, both).await, [Verdict::Merged, Verdict::Superseded]);
+    assert_eq!(newest().await, Some((merged.id, merged.id_spelling)), "what lost is not meant");
+    let reader = Device { read_only: true, ..Device::of(Arc::clone(&device.space), device.origin.user) };
+    for number in 0..40 {
+        reader.send(store, vec![self::insert(&row, number)]).await;
+    }
+    assert_eq!(newest().await, Some((merged.id, merged.id_spelling)), "nor what was refused");
 }
 
 async fn corrections_are_read_with_the_page(store: &dyn SpaceStore) {

@@ -16,6 +16,9 @@ use crate::stored::{rules, verdict};
 use crate::time::random_id;
 use crate::{BoxFuture, StoreError};
 
+/// Lines of the audit log, from its end, among which the newest accepted change is looked for.
+const MAX_LINES_LOOKED_AT: i64 = 1_000;
+
 impl PostgresStore {
     /// A space from its id and its stored rules.
     pub(super) fn space_of(&self, id: SpaceId, stored_rules: &str) -> Result<Arc<Space>, StoreError> {
@@ -98,6 +101,27 @@ impl SpaceStore for PostgresStore {
 
     fn heads<'a>(&'a self, wanted: &'a [SpaceId]) -> BoxFuture<'a, Result<Vec<(SpaceId, Seq)>, StoreError>> {
         Box::pin(async move { attempt!(self, Mode::Single, |c| spaces::heads(c, wanted).await) })
+    }
+
+    fn newest_accepted<'a>(
+        &'a self,
+        space: &'a Space,
+    ) -> BoxFuture<'a, Result<Option<(EntryId, Spelling)>, StoreError>> {
+        Box::pin(async move {
+            let sql = "SELECT id, spelling FROM (
+                           SELECT seq, id, spelling, verdict FROM entry WHERE space_id = $1 ORDER BY seq DESC LIMIT $2
+                       ) last WHERE verdict IN ('applied', 'merged') ORDER BY seq DESC LIMIT 1";
+            attempt!(self, Mode::Single, |c| {
+                let row = query_opt(c, sql, &[&uuid(space.id.0), &MAX_LINES_LOOKED_AT]).await?;
+                row.map(|row| {
+                    Ok::<_, PgError>((
+                        EntryId(id(&row, 0)?),
+                        Spelling(row.try_get::<_, i32>(1)?.cast_unsigned()),
+                    ))
+                })
+                .transpose()
+            })
+        })
     }
 
     fn audit<'a>(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use lattice_engine::{LogRecord, Seq, WriterId};
+use lattice_engine::{LogRecord, Seq, Verdict, WriterId};
 use lattice_protocol::{EntryId, Spelling};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -14,6 +14,9 @@ use super::spaces::corrupt;
 use crate::StoreError;
 use crate::spaces::AuditLine;
 use crate::stored::verdict;
+
+/// Blocks, or single lines, of the end of a log among which the newest accepted change is looked for.
+const MAX_LOOKED_AT: usize = 100;
 
 /// Lines that were stored one by one.
 pub(super) fn single_lines(
@@ -95,6 +98,49 @@ fn blocks(
         blocks.insert(seq_of(row.get(0)?), row.get(1)?);
     }
     Ok(blocks)
+}
+
+/// The newest change that was accepted. Of lines that were stored one by one, and of blocks, so many are looked at.
+pub(super) fn newest_accepted(
+    connection: &Connection,
+    recent: &Snapshot,
+    space: u32,
+) -> Result<Option<(EntryId, Spelling)>, StoreError> {
+    for no in last_blocks(connection, recent, space)?.into_values().rev() {
+        let records = log::read(connection, no)?.records;
+        let accepted = |record: &&LogRecord| matches!(record.verdict, Verdict::Applied | Verdict::Merged);
+        if let Some(record) = records.iter().rfind(accepted) {
+            return Ok(Some((record.id, record.id_spelling)));
+        }
+    }
+    let sql = "SELECT id, spelling FROM (
+                   SELECT place, id, spelling, verdict FROM entry WHERE place > ?1 AND place <= ?2
+                   ORDER BY place DESC LIMIT ?3
+               ) WHERE verdict IN ('applied', 'merged') ORDER BY place DESC LIMIT 1";
+    let range =
+        params![row_address(space, 0), row_address(space, lattice_engine::MAX_SEQ), MAX_LOOKED_AT as i64];
+    let read = |row: &rusqlite::Row<'_>| Ok((EntryId(row.get(0)?), Spelling(row.get(1)?)));
+    Ok(connection.prepare_cached(sql)?.query_row(range, read).optional()?)
+}
+
+/// The last blocks of a space, by the last line of each.
+fn last_blocks(
+    connection: &Connection,
+    recent: &Snapshot,
+    space: u32,
+) -> Result<BTreeMap<Seq, BlockNo>, StoreError> {
+    let sql =
+        "SELECT place, block FROM block_place WHERE place > ?1 AND place <= ?2 ORDER BY place DESC LIMIT ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    let range =
+        params![row_address(space, 0), row_address(space, lattice_engine::MAX_SEQ), MAX_LOOKED_AT as i64];
+    let mut found = statement.query(range)?;
+    let mut blocks: BTreeMap<Seq, BlockNo> = recent.last_blocks(space, MAX_LOOKED_AT).into_iter().collect();
+    while let Some(row) = found.next()? {
+        blocks.insert(seq_of(row.get(0)?), row.get(1)?);
+    }
+    let first = blocks.keys().rev().take(MAX_LOOKED_AT).last().copied();
+    Ok(first.map_or_else(BTreeMap::new, |first| blocks.split_off(&first)))
 }
 
 fn user_of(connection: &Connection, writer: WriterId) -> Result<Option<[u8; 16]>, StoreError> {

@@ -423,6 +423,18 @@ impl Snapshot {
         found
     }
 
+    /// The last blocks of a space, each with its last line: so many from each generation.
+    pub(super) fn last_blocks(&self, space: u32, most: usize) -> Vec<(Seq, BlockNo)> {
+        let mut found = Vec::new();
+        for generation in &self.generations {
+            let inner = generation.read();
+            let Some(items) = inner.spaces.get(&space) else { continue };
+            let seen = items.blocks.iter().rev().filter(|(_, no)| *no <= self.upto);
+            found.extend(seen.take(most).copied());
+        }
+        found
+    }
+
     /// The rows of a space after a seq, in order, `None` where one has left its address.
     pub(super) fn rows(&self, space: u32, after: Seq) -> Rows<'_> {
         let readers = self.generations.iter().map(|generation| RowReader {

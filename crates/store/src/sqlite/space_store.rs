@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use lattice_engine::{Minter, PullData, PullRequest, Receipt, Seq, SpaceHead, SpaceId};
-use lattice_protocol::EntryId;
+use lattice_protocol::{EntryId, Spelling};
 
 use super::writer::UploadJob;
-use super::{SqliteStore, spaces};
+use super::{SqliteStore, audit, spaces};
 use crate::spaces::{AuditLine, Space, SpaceStore, Upload, UploadAnswer};
 use crate::stored::rules;
 use crate::time::random_id;
@@ -91,6 +91,14 @@ impl SpaceStore for SqliteStore {
             }
             Ok(heads)
         }))
+    }
+
+    fn newest_accepted<'a>(
+        &'a self,
+        space: &'a Space,
+    ) -> BoxFuture<'a, Result<Option<(EntryId, Spelling)>, StoreError>> {
+        let no = space.no;
+        Box::pin(self.read_spaces(move |connection, recent| audit::newest_accepted(connection, recent, no)))
     }
 
     fn audit<'a>(

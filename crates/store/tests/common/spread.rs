@@ -220,6 +220,13 @@ impl SpaceStore for Spread {
         self.next().heads(spaces)
     }
 
+    fn newest_accepted<'a>(
+        &'a self,
+        space: &'a Space,
+    ) -> BoxFuture<'a, Result<Option<(EntryId, Spelling)>, StoreError>> {
+        self.next().newest_accepted(space)
+    }
+
     fn audit<'a>(
         &'a self,
         space: &'a Space,
