@@ -10,6 +10,7 @@ extern crate alloc;
 mod access;
 mod batch;
 mod codec;
+mod deliveries;
 mod merge;
 mod mint;
 pub mod mutation;
@@ -26,6 +27,10 @@ pub use access::{
 };
 pub use batch::{Batch, Context, Effects, LogRecord, Needs, Outcome, PairWrite, Receipt, RowWrite};
 pub use codec::CorruptRow;
+pub use deliveries::{
+    Delivered, Deliveries, MAX_FAILING_ROWS, MAX_SILENCE_US, MAX_WAITING_ENTRIES, MAX_WAITING_FRAMES,
+    PAUSES_US,
+};
 pub use merge::{Correction, Relayed, Verdict, Wanted};
 pub use mint::{FIRST_EPOCH, MintKey, Minter};
 pub use resume::{Checkpoint, Resume};

@@ -36,6 +36,8 @@ pub enum Wanted {
     /// The whole row from nothing, since what its sender made of it is not known, or its deletion even where it never
     /// existed: the change was refused.
     Refused,
+    /// What others wrote of the row, whole where the sender may not hold it: it did not store what it was sent of it.
+    Again,
 }
 
 /// A correction that is due.

@@ -130,6 +130,12 @@ mutations! {
     LostIds = "lost-ids",
     /// In a restored database clients are not answered with current values.
     NoRestoredEcho = "no-restored-echo",
+    /// Whatever a client leaves out of its acks counts as stored.
+    UnreadAcks = "unread-acks",
+    /// A DELETE that the filter of a native client has made deletes the row for everybody.
+    DeletesByFilter = "deletes-by-filter",
+    /// A whole row that a filtered client uploads edits every field in which it differs.
+    StaleEdits = "stale-edits",
 }
 
 #[cfg(feature = "mutations")]

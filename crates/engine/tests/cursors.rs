@@ -27,6 +27,7 @@ fn space() -> Memory {
         timestamp_us: None,
         synthesized: false,
         filter_removal: false,
+        by_filter: false,
         raw: Bytes::new(),
     };
     store.upload(1, (1..=3).map(insert).collect());

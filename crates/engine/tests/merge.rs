@@ -29,6 +29,7 @@ fn change(
         timestamp_us: Some(time_us),
         synthesized: false,
         filter_removal: false,
+        by_filter: false,
         raw: Bytes::from_static(b"{}"),
     }
 }

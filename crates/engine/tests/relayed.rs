@@ -33,6 +33,7 @@ fn change(id: u8, operation: Operation, row: u8, value: Option<i64>) -> Change {
         timestamp_us: None,
         synthesized: false,
         filter_removal: false,
+        by_filter: false,
         raw: Bytes::new(),
     }
 }
@@ -48,6 +49,7 @@ fn relayed(entry: &Outgoing) -> Change {
         timestamp_us: Some(entry.time_us),
         synthesized: false,
         filter_removal: false,
+        by_filter: false,
         raw: Bytes::new(),
     }
 }
@@ -256,6 +258,7 @@ fn refuse(store: &Memory, refused: Refused) -> Effects {
         plain: false,
         echoes: false,
         read_only: false,
+        applied: None,
     };
     let mut batch = Batch::new(context, vec![Incoming::Refused(refused)]);
     assert!(batch.needs().is_empty());

@@ -141,6 +141,7 @@ impl History {
             minter: self.store.minter.clone(),
             rules: self.store.rules.clone(),
             read_only: self.store.read_only,
+            applied: self.store.applied,
         }
     }
 
@@ -181,6 +182,7 @@ impl History {
             timestamp_us: None,
             synthesized: false,
             filter_removal: false,
+            by_filter: false,
             raw: Bytes::new(),
         };
         let client = &mut self.clients[at];

@@ -55,6 +55,7 @@ fn update(id: u8, time_us: i64, column: &'static str) -> Change {
         timestamp_us: Some(time_us),
         synthesized: false,
         filter_removal: false,
+        by_filter: false,
         raw: Bytes::from_static(b"{}"),
     }
 }

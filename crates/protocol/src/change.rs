@@ -48,6 +48,9 @@ pub struct Change {
     pub synthesized: bool,
     /// A DELETE that means "left my filter": acknowledged, never applied.
     pub filter_removal: bool,
+    /// Of a native client: its filter may have made this, and not an act of its user. A DELETE in an ordinary table that names
+    /// no column, or an INSERT that is `synthesized` and has a time.
+    pub by_filter: bool,
     /// The entry as it was received, for the audit log.
     pub raw: Bytes,
 }

@@ -207,6 +207,15 @@ pub(crate) fn read_link_fields<D: Dialect>(frame: &ByteString, keys: &Keys<'_>) 
 }
 
 /// Whether a DELETE means that the row left its sender's filter.
+/// Whether a change has neither a name nor a value of any column.
+pub(crate) fn names_nothing(keys: &Keys<'_>) -> bool {
+    let is_empty = |raw: Option<&str>, open: char| match Nested::read(raw, open) {
+        None => false,
+        Some(nested) => nested.text().is_none_or(|text| text[1..].trim_ascii_start().len() <= 1),
+    };
+    is_empty(keys.names, '[') && is_empty(keys.fields, '{')
+}
+
 pub(crate) fn names_filter_removal(keys: &Keys<'_>) -> bool {
     let is_marker = |name: &str| decode_name(name) == FILTER_REMOVAL;
     let Some(names) = Nested::read(keys.names, '[') else {

@@ -10,6 +10,8 @@ pub const MAX_ACK_ID_BYTES: usize = 128;
 pub const MAX_COLUMNS: usize = 2_000;
 /// Most changes in one frame. Clients send 1,000 by default.
 pub const MAX_CHANGES_PER_FRAME: usize = 100_000;
+/// Ids of one ack that are looked at: more than a delivery holds.
+pub const MAX_ACKED_IDS: usize = 10_000;
 /// Largest frame accepted by default.
 pub const DEFAULT_MAX_FRAME_BYTES: usize = 64 << 20;
 /// Largest frame that can be configured: clients' own limit.

@@ -26,10 +26,10 @@ pub use encode::{AuditLogFrame, encode_ack, encode_floor_reset, encode_nack, enc
 pub enum ClientFrame {
     /// Changes to be stored, each well formed or refused on its own.
     Changes(Vec<Incoming>),
-    /// The client applied what was delivered. Its ids are not needed: deliveries are tracked by position.
+    /// The client applied these entries of what was delivered, or had them already.
     Ack {
-        /// How many ids it acknowledges.
-        count: usize,
+        /// Those that can be ids of entries, in their order, and no more than a delivery may hold.
+        ids: Vec<EntryId>,
     },
     /// A frame with a `type`: the client speaks the JSON dialect ([`crate::plain`]).
     Typed,

@@ -49,6 +49,59 @@ pub fn string_value(wire: &[u8]) -> Option<String> {
     (kind? == "2").then(|| json::decode_string(value?).map(Into::into))?
 }
 
+/// Whether two values are the same to a native client that has stored the one and sends the other: numbers of any kind by
+/// value, to the 15 digits that clients write, and binary data as hex of either case.
+#[must_use]
+pub fn is_alike(one: &[u8], other: &[u8]) -> bool {
+    if one == other {
+        return true;
+    }
+    let (Some((kind, value)), Some((other_kind, other_value))) = (parts(one), parts(other)) else {
+        return false;
+    };
+    let is_data = |kind: &str| kind == "6" || kind == "2";
+    match (value, other_value) {
+        ("null", "null") => true,
+        ("null", _) | (_, "null") => false,
+        (text, other) if text.starts_with('"') || other.starts_with('"') => {
+            let alike = json::decode_string(text).zip(json::decode_string(other));
+            alike.is_some_and(|(text, other)| match kind == other_kind && kind != "6" {
+                true => text == other,
+                false => is_data(kind) && is_data(other_kind) && text.eq_ignore_ascii_case(&other),
+            })
+        }
+        (number, other) => match (number.parse::<i64>(), other.parse::<i64>()) {
+            (Ok(number), Ok(other)) => number == other,
+            _ => {
+                let short = kind == "5" || other_kind == "5";
+                rounded(number, short).is_some_and(|number| Some(number) == rounded(other, short))
+            }
+        },
+    }
+}
+
+/// A number as clients write it.
+fn rounded(number: &str, short: bool) -> Option<String> {
+    let number: f64 = number.parse().ok()?;
+    // -0.0 is 0.0 to whoever compares.
+    let number = if number == 0.0 { 0.0 } else { number };
+    Some(if short { alloc::format!("{:.6e}", number as f32) } else { alloc::format!("{number:.14e}") })
+}
+
+/// Kind and value as they are written; a value that is absent is null.
+fn parts(wire: &[u8]) -> Option<(&str, &str)> {
+    let (mut kind, mut value) = (None, None);
+    for (key, raw) in Members::of(core::str::from_utf8(wire).ok()?.trim_ascii_start())? {
+        match key {
+            "\"kind\"" => kind = Some(raw),
+            "\"value\"" => value = Some(raw),
+            _ => {}
+        }
+    }
+    let kind = kind?;
+    Some((kind, if kind == "4" { "null" } else { value.unwrap_or("null") }))
+}
+
 /// A value of kind 2.
 #[must_use]
 pub fn text(text: &str) -> Bytes {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use lattice_protocol::{
-    Change, Incoming,
+    Change, EntryId, Incoming,
     limits::MAX_CHANGES_PER_FRAME,
     native::{self, AckId, ClientFrame, ServerFrame},
 };
@@ -232,7 +232,8 @@ fn acks() {
         (capture!("offline_ack"), vec!["2d8377a4-f4bf-4981-9088-1c7196dfd4a1"]),
         (capture!("ack_of_nothing"), vec![]),
     ] {
-        assert_eq!(native::decode(&frame, 1), Ok(ClientFrame::Ack { count: ids.len() }));
+        let uuids = ids.iter().map(|id| EntryId::parse(id).expect("an id").0).collect();
+        assert_eq!(native::decode(&frame, 1), Ok(ClientFrame::Ack { ids: uuids }));
         let ids: Vec<_> = ids.into_iter().map(|id| AckId::parse(id.into())).collect();
         assert_eq!(native::decode_server(&frame), Ok(ServerFrame::Ack(ids.clone())));
         // The server's own acks are the same bytes.

@@ -6,7 +6,7 @@ mod common;
 use bytes::Bytes;
 use common::{ID, ROW, accepted, decode, entries, entry, refused, with_fields};
 use lattice_protocol::{
-    Code, Incoming, RowId,
+    Code, EntryId, Incoming, RowId,
     limits::{MAX_ACK_ID_BYTES, MAX_NAME_BYTES, MAX_ROW_ID_BYTES},
     native::{self, ClientFrame},
 };
@@ -278,22 +278,23 @@ fn frames() {
     {
         assert_eq!(decode(empty), Ok(ClientFrame::Changes(vec![])), "{empty}");
     }
-    assert_eq!(decode(r#"{"ack":["a",1,{}],"kind":"auditLog"}"#), Ok(ClientFrame::Ack { count: 3 }));
+    assert_eq!(decode(r#"{"ack":["a",1,{}],"kind":"auditLog"}"#), Ok(ClientFrame::Ack { ids: vec![] }));
     assert_eq!(decode(r#"{"ack":["a"],"auditLog":[]}"#), Ok(ClientFrame::Changes(vec![])));
     // Of keys that are written twice the last one counts.
-    assert_eq!(decode(r#"{"ack":["a"],"ack":[]}"#), Ok(ClientFrame::Ack { count: 0 }));
+    assert_eq!(decode(r#"{"ack":["a"],"ack":[]}"#), Ok(ClientFrame::Ack { ids: vec![] }));
     assert_eq!(decode(r#"{"auditLog":[1,2],"auditLog":[]}"#), Ok(ClientFrame::Changes(vec![])));
 }
 
 #[test]
 fn acks_that_are_nearly_as_clients_write_them() {
     let id = "f9ff9d07-8efe-4e15-8865-62d590d921e9";
+    let acked = |ids: usize| Ok(ClientFrame::Ack { ids: vec![EntryId::parse(id).expect("an id").0; ids] });
     let two = format!(r#"{{"ack":["{id}","{id}"],"kind":"ack"}}"#);
-    assert_eq!(decode(&two), Ok(ClientFrame::Ack { count: 2 }));
-    let escaped = two.replacen("f9ff", r"\u0066", 1);
-    assert_eq!(decode(&escaped), Ok(ClientFrame::Ack { count: 2 }));
+    assert_eq!(decode(&two), acked(2));
+    let escaped = two.replacen("f9ff", r"\u00669ff", 1);
+    assert_eq!(decode(&escaped), acked(2));
     let one_of_75_bytes = two.replace(r#"",""#, "---");
-    assert_eq!(decode(&one_of_75_bytes), Ok(ClientFrame::Ack { count: 1 }));
+    assert_eq!(decode(&one_of_75_bytes), acked(0));
     for (from, to) in [
         (r#"",""#, r#"";""#),
         (r#"",""#, r#"","#),

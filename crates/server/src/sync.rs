@@ -11,6 +11,7 @@ mod logged;
 mod native;
 mod outbox;
 mod space;
+pub mod unstorable;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use crate::limits::Limits;
 use crate::work::Work;
 
 use admission::Admission;
+use unstorable::Unstorable;
 
 /// What sync sockets share.
 #[derive(Clone)]
@@ -61,6 +63,8 @@ pub struct SyncState {
     pub uploads: Arc<Work>,
     /// Pages that are being read.
     pub pulls: Arc<Work>,
+    /// Rows that connected devices cannot store.
+    pub unstorable: Arc<Unstorable>,
     /// Limits of sockets.
     pub limits: Arc<SyncLimits>,
     /// How often anybody may try.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use lattice_engine::mutation::Mutation;
-use lattice_engine::{Delivery, Outcome, Verdict};
+use lattice_engine::{Delivered, Delivery, Outcome, Verdict};
 use lattice_protocol::native::{AckId, AuditLogFrame, encode_ack, encode_nack};
 use lattice_protocol::plain::{
     ChangesFrame, Format, Space, Status, UploadId, UploadResult, encode_current, encode_entry,
@@ -16,23 +16,30 @@ use lattice_protocol::{Code, Incoming, Outgoing, Spelling};
 
 use crate::limits::DeliveryLimits;
 
-/// The native frames of a delivery: entries and corrections first, then the acks.
-pub(crate) fn native_frames(delivery: Delivery, limits: &DeliveryLimits, mut send: impl FnMut(Bytes)) {
+/// The native frames of a delivery, each with what is in it: entries and corrections first, then the acks.
+pub(crate) fn native_frames(
+    delivery: Delivery,
+    limits: &DeliveryLimits,
+    mut send: impl FnMut(Bytes, Vec<Delivered>),
+) {
     let mut acks = ack_frame(delivery.acks);
     if Mutation::AckFirst.is_active() {
-        acks.take().into_iter().for_each(&mut send);
+        acks.take().into_iter().for_each(|frame| send(frame, Vec::new()));
     }
-    let mut frame = AuditLogFrame::new();
-    for entry in delivery.entries.iter().chain(&delivery.corrections) {
+    let (mut frame, mut inside) = (AuditLogFrame::new(), Vec::new());
+    let entries = delivery.entries.iter().map(|entry| (entry, false));
+    for (entry, corrects) in entries.chain(delivery.corrections.iter().map(|entry| (entry, true))) {
+        let delivered = Delivered::of(entry, inside.last());
+        inside.push(Delivered { whole: delivered.whole || corrects, ..delivered });
         frame.push(entry);
         if frame.len() >= limits.frame_bytes || frame.count() >= limits.frame_entries {
-            send(core::mem::take(&mut frame).finish());
+            send(core::mem::take(&mut frame).finish(), core::mem::take(&mut inside));
         }
     }
     if !frame.is_empty() {
-        send(frame.finish());
+        send(frame.finish(), inside);
     }
-    acks.into_iter().for_each(send);
+    acks.into_iter().for_each(|frame| send(frame, Vec::new()));
 }
 
 /// One ack frame, or none when there is nothing to acknowledge.

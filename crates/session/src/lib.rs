@@ -29,7 +29,7 @@ pub use answer::AwaitedAck;
 pub use http::{HttpEffect, HttpPoll, HttpUpload};
 pub use json::{Client, JsonEffect, JsonSession, Slot, Switched};
 pub use limits::{DeliveryLimits, MAX_COMMITS_PER_SEND, MAX_PAGE_BYTES, MAX_PAGE_ROWS, MAX_SUBSCRIPTIONS};
-pub use native::{NativeEffect, NativeSession};
+pub use native::{NativeEffect, NativeFrame, NativeSession};
 pub use open::{LostCheckpoint, Opening, Progress};
 pub use refusal::{Close, Overloaded, Refusal, UploadFailure};
 pub use request::{Answer, Entered, Hint, Request, ResumeFrom, SubscribeRequest, UploadTerms};

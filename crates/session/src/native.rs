@@ -2,12 +2,13 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use lattice_engine::{Outcome, Seq, WriterId};
+use lattice_engine::{Delivered, Deliveries, Outcome, RowRef, Seq, WriterId};
 use lattice_protocol::native::{AuditLogFrame, ClientFrame, encode_floor_reset};
-use lattice_protocol::{Code, FrameError, Incoming};
+use lattice_protocol::{Code, EntryId, FrameError, Incoming};
 
 use crate::answer::{ack_frame, native_frames, refusal_frame, refusals_of};
 use crate::limits::DeliveryLimits;
@@ -37,6 +38,8 @@ pub enum NativeEffect {
         /// Size of the frame.
         bytes: usize,
     },
+    /// These are the rows that the client cannot store now, whatever is sent again.
+    Unstorable(Vec<RowRef>),
     /// A frame was refused, and the client has been told: for whoever keeps a log.
     Refused(Code),
     /// Goes on with a [`crate::JsonSession`]: the client's first frame is of the JSON dialect.
@@ -45,6 +48,9 @@ pub enum NativeEffect {
     Close(Close),
 }
 
+/// A frame of entries, and what is in it.
+pub type NativeFrame = (Bytes, Arc<[Delivered]>);
+
 /// A connection that speaks the native dialect.
 #[derive(Debug)]
 pub struct NativeSession {
@@ -52,6 +58,10 @@ pub struct NativeSession {
     limits: DeliveryLimits,
     /// What its token permits; that never changes on a connection of this dialect.
     can_write: bool,
+    /// What the client was sent and has not acknowledged yet.
+    deliveries: Deliveries,
+    /// Microseconds since 1970, as it was told last.
+    now_us: i64,
     out: VecDeque<NativeEffect>,
     /// No data frame has come yet.
     first: bool,
@@ -72,6 +82,8 @@ impl NativeSession {
             space,
             limits: DeliveryLimits::default(),
             can_write,
+            deliveries: Deliveries::default(),
+            now_us: 0,
             out: VecDeque::new(),
             first: true,
             reads_store: false,
@@ -103,6 +115,11 @@ impl NativeSession {
     #[must_use]
     pub fn writer(&self) -> WriterId {
         self.space.stream.writer()
+    }
+
+    /// Tells the time, in microseconds since 1970: what is due is sent with the next effects. A driver tells it now and then.
+    pub fn set_time(&mut self, now_us: i64) {
+        self.now_us = now_us;
     }
 
     /// Takes what the driver knows of the space.
@@ -143,18 +160,18 @@ impl NativeSession {
             Ok(ClientFrame::Changes(incoming)) => {
                 self.out.push_back(NativeEffect::Upload { incoming, bytes });
             }
-            // What a client has applied is its own affair: its checkpoint tells at the next connection.
-            Ok(ClientFrame::Ack { .. }) => {}
+            Ok(ClientFrame::Ack { ids }) => self.acked(&ids),
             Ok(ClientFrame::Typed) if first => self.out.push_back(NativeEffect::SwitchToJson),
             Ok(_) => self.refuse(Code::UnknownFrame, "a frame here holds auditLog or ack"),
             Err(error) => self.refuse(error.code, &error.detail),
         }
     }
 
-    /// The changes of [`NativeEffect::Upload`] are handed to the store, on these terms.
+    /// The changes of [`NativeEffect::Upload`] are handed to the store, on these terms: before the next frame is handed in.
     #[must_use]
     pub fn uploading(&mut self, bytes: usize) -> UploadTerms {
-        UploadTerms { read_only: !self.can_write, ..self.space.uploading(bytes) }
+        let applied = Some(self.deliveries.applied(self.space.stream.cursor()));
+        UploadTerms { read_only: !self.can_write, applied, ..self.space.uploading(bytes) }
     }
 
     /// What became of the oldest upload that was handed over.
@@ -183,13 +200,16 @@ impl NativeSession {
 
     /// Takes the answer to [`NativeEffect::Store`].
     pub fn answer(&mut self, answer: Answer) {
-        let reads = self.space.reads();
+        let (reads, before) = (self.space.reads(), self.space.stream.cursor());
         match self.space.answer(answer) {
             Ok(Advance::Waits | Advance::Looked) => {}
             Ok(Advance::Delivered(delivery, _)) => {
                 self.reads_store = false;
-                let out = &mut self.out;
-                native_frames(delivery, &self.limits, |frame| out.push_back(NativeEffect::Send(frame)));
+                let Self { out, deliveries, now_us, .. } = self;
+                native_frames(delivery, &self.limits, |frame, inside| {
+                    out.push_back(NativeEffect::Send(frame));
+                    deliveries.sent(before, inside.into(), *now_us);
+                });
             }
             Err(Refusal::Store) if !reads => self.stalled = true,
             Err(refusal) => self.close_now(Close::Refused(refusal)),
@@ -199,11 +219,14 @@ impl NativeSession {
     /// Takes what was found for [`NativeEffect::Recent`]: up to which seq, and the frames, at most
     /// [`crate::MAX_COMMITS_PER_SEND`] commits; `None` when not all that follows is kept. `version` is that of access, read
     /// after the frames were looked for.
-    pub fn recent(&mut self, found: Option<(Seq, Vec<Bytes>)>, version: u64) {
+    pub fn recent(&mut self, found: Option<(Seq, Vec<NativeFrame>)>, version: u64) {
+        let before = self.space.stream.cursor();
         let (reached, frames) = found.unzip();
         if self.space.take_recent(reached, version) {
-            let frames = frames.into_iter().flatten().map(NativeEffect::Send);
-            self.out.extend(frames);
+            for (frame, inside) in frames.into_iter().flatten() {
+                self.send(frame);
+                self.deliveries.sent(before, inside, self.now_us);
+            }
         } else {
             self.reads_store = !self.space.must_look();
         }
@@ -236,6 +259,8 @@ impl NativeSession {
 
     /// What the client is due.
     fn fill(&mut self) -> Option<NativeEffect> {
+        let again = self.deliveries.take_due(self.now_us);
+        self.space.stream.send_again(again);
         if self.stalled || !self.space.stream.wants_pull(self.space.last_hint().head) {
             return None;
         }
@@ -254,6 +279,11 @@ impl NativeSession {
         }
         self.space.pull(&self.limits, self.limits.page_rows);
         self.space.request().map(NativeEffect::Store)
+    }
+
+    fn acked(&mut self, ids: &[EntryId]) {
+        self.deliveries.acked(ids, self.now_us);
+        self.out.extend(self.deliveries.take_unstorable().map(NativeEffect::Unstorable));
     }
 
     fn refuse(&mut self, code: Code, why: &str) {

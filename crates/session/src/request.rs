@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use lattice_engine::{Minter, PullData, PullRequest, Seq, SpaceId, View, WriterId};
+use lattice_engine::{Cursor, Minter, PullData, PullRequest, Seq, SpaceId, View, WriterId};
 use lattice_protocol::EntryId;
 use lattice_protocol::plain::Filter;
 
@@ -123,6 +123,8 @@ pub struct UploadTerms {
     pub echoes: bool,
     /// The token of the connection may only read: each change is refused by itself, like a viewer's.
     pub read_only: bool,
+    /// Of a native client: what it is known to have applied.
+    pub applied: Option<Cursor>,
 }
 
 /// What a driver knows of a space without asking the store. Losing a hint costs time, never data.

@@ -175,6 +175,12 @@ impl SpaceSession {
         self.stream.pending()
     }
 
+    /// Of these, rows that are sent again since the client did not store them.
+    #[must_use]
+    pub fn resends(&self) -> usize {
+        self.stream.resends()
+    }
+
     /// The id that claims what has been sent: a cursor.
     #[must_use]
     pub fn cursor(&self) -> EntryId {

@@ -99,13 +99,18 @@ pub(crate) fn check(log: &[AuditLine], head: Seq, rows: &[Row]) -> Result<(), Pr
         let reference = RowRef { table: change.table.clone(), key: change.row.key.clone() };
         let track = tracks.entry(reference).or_insert(Track::NEW);
         let accepted = matches!(line.record.verdict, Verdict::Applied | Verdict::Merged);
-        if change.synthesized && track.exists && accepted {
+        let is_snapshot = change.synthesized && !change.by_filter;
+        if is_snapshot && track.exists && accepted {
             return Err(format!("the snapshot {} changed a row that was known", line.record.id));
         }
+        // An INSERT of a row that is known may be a filtered client's, which edits what differs from what it was sent.
+        let may_be_resent = change.operation == Operation::Insert && (change.by_filter || track.exists);
+        let left_filter =
+            change.filter_removal || (change.by_filter && change.operation == Operation::Delete && !accepted);
         track.exists |= accepted && change.operation != Operation::Update;
-        if change.synthesized {
+        if is_snapshot || may_be_resent {
             track.give_up();
-        } else if !change.filter_removal {
+        } else if !left_filter {
             track.last = (line.record.time_us >= track.latest_us).then_some(change);
             track.latest_us = track.latest_us.max(line.record.time_us);
         }

@@ -142,6 +142,8 @@ pub struct Server {
     pub verdicts: Option<Vec<String>>,
     /// Things that must never happen and did.
     pub violations: Vec<String>,
+    /// The time, as sessions are told it: that of the last group commit.
+    now_us: i64,
     /// Pulls so far.
     pub pulls: u64,
     /// Changes that were stored so far.
@@ -164,6 +166,7 @@ impl Server {
             witness: None,
             verdicts: None,
             violations: Vec::new(),
+            now_us: 0,
             pulls: 0,
             changes: 0,
         })
@@ -271,6 +274,7 @@ impl Server {
         fault: Fault,
         rng: &mut Rng,
     ) -> Result<Report, StoreError> {
+        self.now_us = now_us;
         let db = world.connection();
         db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         self.group.begin(db)?;
@@ -321,6 +325,7 @@ impl Server {
             plain: waiting.plain,
             echoes: waiting.terms.echoes,
             read_only: waiting.terms.read_only,
+            applied: waiting.terms.applied,
             bytes: waiting.bytes,
         };
         let result = self.group.upload(world.connection(), &mut upload, now_us);

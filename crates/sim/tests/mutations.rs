@@ -58,7 +58,8 @@ const SHARED: &[(&str, u64)] = &[
 ];
 
 /// Rules of which the histories know nothing yet, or that they miss too rarely. `engine/tests/view_mutations.rs` takes away those of
-/// versions and of deletions, `engine/tests/restored.rs` those of restored databases.
+/// versions and of deletions, `engine/tests/restored.rs` those of restored databases, `engine/tests/delivery_mutations.rs` that of acks,
+/// `engine/tests/filtered_mutations.rs` those of filtered clients.
 const ELSEWHERE: &[&str] = &[
     "same-schema",
     "unversioned-ids",
@@ -68,6 +69,9 @@ const ELSEWHERE: &[&str] = &[
     "lost-checkpoints",
     "lost-ids",
     "no-restored-echo",
+    "unread-acks",
+    "deletes-by-filter",
+    "stale-edits",
 ];
 
 /// Rules whose seeds were of histories that were played against a copy of the sessions. Which histories of today miss them is not known

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use lattice_engine::{
-    LogRecord, Minter, Outcome, PullData, PullRequest, Receipt, Rules, Seq, SpaceHead, SpaceId, WriterId,
+    Cursor, LogRecord, Minter, Outcome, PullData, PullRequest, Receipt, Rules, Seq, SpaceHead, SpaceId,
+    WriterId,
 };
 use lattice_protocol::{EntryId, Incoming, Outgoing, Spelling};
 use tokio::sync::oneshot;
@@ -54,6 +55,8 @@ pub struct Upload {
     pub echoes: bool,
     /// The token of the sender may only read: its changes are refused one by one, like a viewer's.
     pub read_only: bool,
+    /// Of a native client: what it is known to have applied when it sent this.
+    pub applied: Option<Cursor>,
     /// Size of the frame, for the limits of a group commit.
     pub bytes: usize,
 }

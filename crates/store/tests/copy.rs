@@ -77,6 +77,7 @@ fn change(operation: Operation, table: &str, row: &str, fields: &[(&str, Bytes)]
         timestamp_us: None,
         synthesized: false,
         filter_removal: false,
+        by_filter: false,
         raw: Bytes::from(format!("{{\"row\":\"{row}\"}}")),
     })
 }
@@ -91,7 +92,16 @@ async fn send(store: &SqliteStore, space: &Arc<Space>, user: UserId, incoming: V
         opened_us: NOW_US,
     };
     let (space, origin) = (Arc::clone(space), Arc::new(origin));
-    let upload = Upload { space, origin, incoming, plain: false, echoes: false, read_only: false, bytes: 1 };
+    let upload = Upload {
+        space,
+        origin,
+        incoming,
+        plain: false,
+        echoes: false,
+        read_only: false,
+        applied: None,
+        bytes: 1,
+    };
     store.upload(upload).await.expect("it is taken").await.expect("an answer").expect("it is stored");
 }
 

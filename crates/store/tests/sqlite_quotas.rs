@@ -43,6 +43,7 @@ fn upload<'a>(
         timestamp_us: None,
         synthesized: false,
         filter_removal: false,
+        by_filter: false,
         raw: Bytes::from_static(raw),
     };
     let origin = Origin {
@@ -60,6 +61,7 @@ fn upload<'a>(
         plain: false,
         echoes: false,
         read_only: false,
+        applied: None,
         bytes: raw.len(),
     };
     Box::pin(async move { store.upload(upload).await?.await.expect("an answer").map(|_| ()) })

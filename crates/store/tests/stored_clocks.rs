@@ -92,6 +92,7 @@ async fn update(store: &dyn SpaceStore, time_us: i64, value: i64) -> Verdict {
         timestamp_us: Some(time_us),
         synthesized: false,
         filter_removal: false,
+        by_filter: false,
         raw: Bytes::from_static(b"{}"),
     };
     let origin = Origin {
@@ -104,7 +105,16 @@ async fn update(store: &dyn SpaceStore, time_us: i64, value: i64) -> Verdict {
     };
     let (space, origin) = (store.private_space(USER).await.expect("the space"), Arc::new(origin));
     let incoming = vec![Incoming::Change(change)];
-    let upload = Upload { space, origin, incoming, plain: false, echoes: false, read_only: false, bytes: 1 };
+    let upload = Upload {
+        space,
+        origin,
+        incoming,
+        plain: false,
+        echoes: false,
+        read_only: false,
+        applied: None,
+        bytes: 1,
+    };
     let answer = store.upload(upload).await.expect("it is taken").await.expect("an answer");
     answer.expect("it is stored")[0].verdict
 }

@@ -1,5 +1,6 @@
 //! One upload: which stored state it needs, and what it does to it.
 
+mod filtered;
 mod links;
 mod relayed;
 mod types;
@@ -15,6 +16,8 @@ use crate::access::{Access, Policy};
 use crate::merge::{self, Correction, Merged, Moment, Verdict, Wanted};
 use crate::mutation::Mutation;
 use crate::rows::{Row, RowRef};
+use filtered::Resent;
+
 use crate::types::{Clock, MAX_SEQ, PairKey, Seq, SpaceHead};
 
 pub use types::{Context, Effects, LogRecord, Needs, Outcome, PairWrite, Receipt, RowWrite};
@@ -171,6 +174,7 @@ impl<'a> Batch<'a> {
             matches!(incoming, Incoming::Change(change) if change.operation == Operation::Delete
                 && !change.filter_removal
                 && !is_relayed(change)
+                && !change.by_filter
                 && self.entries.get(&change.id).is_none_or(Option::is_none))
         };
         self.incoming.iter().filter(counts).count() > most as usize
@@ -201,7 +205,7 @@ impl<'a> Batch<'a> {
         if is_relayed(&change) {
             return self.relayed(change, access);
         }
-        if change.filter_removal {
+        if change.filter_removal || self.left_filter(&reference, &change) {
             if receipt.is_none() {
                 self.log(&change, Verdict::Ignored, change.timestamp_us.unwrap_or(arrival), arrival, false);
             }
@@ -278,6 +282,26 @@ impl<'a> Batch<'a> {
     }
 
     fn merge(&mut self, reference: &RowRef, change: &Change, access: &Access<'_>, now: Moment) -> Merged {
+        match self.resent(reference, change) {
+            None => self.merge_act(reference, change, access, now),
+            Some(Resent::Nothing) => {
+                // Its sender may hold other values: it is answered with all of them.
+                let wanted = Some(Wanted::WholeRow(merge::names_of(change)));
+                Merged { verdict: Verdict::Ignored, wanted, visible: None }
+            }
+            Some(Resent::Buried) => merge::buried(change),
+            Some(Resent::Edit(edit)) => {
+                let merged = self.merge_act(reference, &edit, access, now);
+                let wanted = match merged.wanted {
+                    Some(Wanted::Refused) => Wanted::Refused,
+                    _ => Wanted::WholeRow(merge::names_of(change)),
+                };
+                Merged { wanted: Some(wanted), ..merged }
+            }
+        }
+    }
+
+    fn merge_act(&mut self, reference: &RowRef, change: &Change, access: &Access<'_>, now: Moment) -> Merged {
         let pair = self.pair_of(change);
         let problem =
             self.forbidden(reference, change, access).or_else(|| self.link_problem(reference, change, pair));
@@ -458,7 +482,7 @@ impl<'a> Batch<'a> {
         let Some(row) = &mut slot.row else { return };
         slot.dirty |= row.share(|name| match wanted {
             Wanted::Fields(names) => names.iter().any(|wanted| wanted == name),
-            Wanted::WholeRow(_) | Wanted::Refused => true,
+            Wanted::WholeRow(_) | Wanted::Refused | Wanted::Again => true,
         });
     }
 

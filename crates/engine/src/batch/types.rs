@@ -10,7 +10,7 @@ use crate::merge::{Correction, Verdict};
 use crate::mint::Minter;
 use crate::rows::{Row, RowRef};
 use crate::rules::Rules;
-use crate::types::{PairKey, Seq, SpaceHead, WriterId};
+use crate::types::{Cursor, PairKey, Seq, SpaceHead, WriterId};
 
 /// What an upload is merged under.
 pub struct Context<'a> {
@@ -29,6 +29,8 @@ pub struct Context<'a> {
     pub echoes: bool,
     /// The token of the sender may only read, whatever its user may do.
     pub read_only: bool,
+    /// Of a native client: what it is known to have applied when it sent this.
+    pub applied: Option<Cursor>,
 }
 
 /// Stored state to load for a batch.

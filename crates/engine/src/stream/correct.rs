@@ -6,6 +6,7 @@ use bytestring::ByteString;
 use lattice_protocol::native::AckId;
 use lattice_protocol::{Field, Outgoing};
 
+use super::difference::may_have_failed;
 use super::ids::{Act, Minters};
 use super::{
     Corrected, Delivery, MAX_RECENT_IDS, MAX_RELAYED_ANSWERS, MAX_RELAYED_ROWS, PullRequest, Stream, row_of,
@@ -35,7 +36,7 @@ impl Stream {
     ) {
         let states: BTreeMap<&RowRef, Corrected> = request.corrections.iter().zip(corrected).collect();
         let mut due: Vec<Due<'_>> = Vec::new();
-        let mut index: BTreeMap<(RowRef, Option<PairKey>), usize> = BTreeMap::new();
+        let mut index: BTreeMap<(RowRef, Option<PairKey>, bool), usize> = BTreeMap::new();
         let asked = if Mutation::StaleVerdicts.is_active() { u64::MAX } else { self.asked_verdicts };
         while let Some(verdict) = self.verdicts.front().filter(|verdict| verdict.no < asked) {
             if let Some(correction) = &verdict.correction {
@@ -48,7 +49,8 @@ impl Stream {
                 };
                 let keepers = [state.keeper.as_ref(), named];
                 let rebuilt = correction.wanted == Wanted::Refused && self.may_rebuild(&verdict.ack);
-                match index.get(&(reference.clone(), correction.pair)) {
+                let place = (reference, correction.pair, correction.wanted == Wanted::Again);
+                match index.get(&place) {
                     Some(at) => {
                         let held = &mut due[*at].correction;
                         unite(&mut held.wanted, &correction.wanted);
@@ -56,7 +58,7 @@ impl Stream {
                         due[*at].rebuilt |= rebuilt;
                     }
                     None => {
-                        index.insert((reference, correction.pair), due.len());
+                        index.insert(place, due.len());
                         let (row, correction) = (state.row.as_ref(), correction.clone());
                         due.push(Due { row, keepers, correction, rebuilt });
                     }
@@ -135,6 +137,7 @@ impl Stream {
                     out.push(self.repair(minters, row, Act::Update, fields));
                 }
                 Wanted::WholeRow(names) => self.send_whole(row, &names, minters, out),
+                Wanted::Again => self.send_again_now(row, minters, out),
                 Wanted::Refused => {
                     if rebuilt && !Mutation::AbsentFields.is_active() {
                         out.push(self.take_away(minters, row));
@@ -169,6 +172,20 @@ impl Stream {
                 continue;
             }
             self.send_whole(keeper, &[], minters, out);
+        }
+    }
+
+    /// The row as a page sends it to whoever has nothing of it. What the connection wrote itself may have been overtaken by
+    /// something that is still on its way here, which nobody would answer with current values.
+    fn send_again_now(&mut self, row: &Row, minters: &Minters, out: &mut Vec<Outgoing>) {
+        let writer = Some(self.writer).filter(|_| !self.echoes());
+        if writer.is_none() || row.inserter != writer || may_have_failed(row) {
+            return self.send_whole(row, &[], minters, out);
+        }
+        let others = row.fields.iter().filter(|field| Some(field.stamp.writer) != writer);
+        let fields: Vec<Field> = others.map(FieldState::to_field).collect();
+        if !fields.is_empty() {
+            out.push(self.repair(minters, row, Act::Update, fields));
         }
     }
 
@@ -208,7 +225,7 @@ fn value_or_null(row: &Row, name: &ByteString) -> Field {
 
 fn unite(held: &mut Wanted, more: &Wanted) {
     match (&mut *held, more) {
-        (Wanted::Refused, _) => {}
+        (Wanted::Refused | Wanted::Again, _) | (_, Wanted::Again) => {}
         (_, Wanted::Refused) => *held = Wanted::Refused,
         (
             Wanted::Fields(names) | Wanted::WholeRow(names),

@@ -120,6 +120,6 @@ impl Stream {
 
 /// Whether the connection may not hold a link row that it inserted itself. Its row was taken away by a correction, and what
 /// gave it back could not be applied: the pair was still taken, by a row whose DELETE comes later in the order.
-fn may_have_failed(row: &Row) -> bool {
+pub(super) fn may_have_failed(row: &Row) -> bool {
     row.pair.is_some() && row.shared && !Mutation::FailedLinks.is_active()
 }

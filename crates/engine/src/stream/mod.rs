@@ -19,14 +19,14 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use lattice_protocol::native::AckId;
-use lattice_protocol::{EntryId, Outgoing};
+use lattice_protocol::{EntryId, Outgoing, RowId, Spelling};
 
 mod correct;
 mod difference;
 mod ids;
 
 use crate::batch::Outcome;
-use crate::merge::Correction;
+use crate::merge::{Correction, Wanted};
 use crate::mint::Minter;
 use crate::mutation::Mutation;
 use crate::rows::{Row, RowRef};
@@ -277,6 +277,14 @@ impl Stream {
         self.verdicts.len()
     }
 
+    /// Of these, rows that are sent again: of no upload.
+    #[must_use]
+    pub fn resends(&self) -> usize {
+        let again =
+            |verdict: &&Verdict| matches!(&verdict.correction, Some(it) if it.wanted == Wanted::Again);
+        self.verdicts.iter().filter(again).count()
+    }
+
     /// Counts verdicts that were ever queued: those of an upload have been answered once [`Stream::answered`] has reached
     /// what this said after they were taken.
     #[must_use]
@@ -318,6 +326,17 @@ impl Stream {
             self.verdicts.push_back(verdict);
         }
         acks
+    }
+
+    /// The client did not store what it was sent of these rows: they are sent again with the next pull, under fresh ids.
+    pub fn send_again(&mut self, rows: Vec<RowRef>) {
+        for RowRef { table, key } in rows {
+            let row = RowId { key, spelling: Spelling::default() };
+            let correction =
+                Some(Correction { table, row, wanted: Wanted::Again, pair: None, relayed: None });
+            self.verdicts.push_back(Verdict { no: self.next_verdict, ack: None, correction });
+            self.next_verdict += 1;
+        }
     }
 
     /// Whether entries as they were accepted may follow, from `cursor().position` on. Their ids become cursors, which do not say

@@ -244,6 +244,7 @@ impl History {
                 timestamp_us: Some(entry.time_us),
                 synthesized: false,
                 filter_removal: false,
+                by_filter: false,
                 raw: Bytes::new(),
             });
         }
@@ -394,6 +395,7 @@ impl History {
             timestamp_us: self.rng.chance(30).then(|| 900_000 + self.rng.below(200_000) as i64),
             synthesized: false,
             filter_removal: false,
+            by_filter: false,
             raw: Bytes::new(),
         };
         note!(

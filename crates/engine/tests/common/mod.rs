@@ -1,15 +1,17 @@
 //! A store in memory.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod deliveries;
 pub(crate) mod draw;
+pub(crate) mod filtered;
 pub(crate) mod history;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use lattice_engine::{
-    Access, Batch, Context, Corrected, Effects, MintKey, Minter, PairKey, Policy, PullData, PullRequest,
-    Receipt, Role, Row, RowRef, Rule, Rules, SpaceHead, SpaceId, Verdict, WriterId,
+    Access, Batch, Context, Corrected, Cursor, Effects, MintKey, Minter, PairKey, Policy, PullData,
+    PullRequest, Receipt, Role, Row, RowRef, Rule, Rules, SpaceHead, SpaceId, Verdict, WriterId,
 };
 use lattice_protocol::{Change, EntryId, Incoming};
 
@@ -23,6 +25,8 @@ pub(crate) struct Memory {
     pub(crate) rules: Rules,
     /// Who uploads has a token that may only read.
     pub(crate) read_only: bool,
+    /// What who uploads is known to have applied.
+    pub(crate) applied: Option<Cursor>,
 }
 
 impl Memory {
@@ -35,6 +39,7 @@ impl Memory {
             minter: Minter::new(MintKey([1; 16]), SpaceId([2; 16]), 1, 0),
             rules: Rules { default: rule, ..Rules::default() },
             read_only: false,
+            applied: None,
         }
     }
 
@@ -72,6 +77,7 @@ impl Memory {
             plain: false,
             echoes,
             read_only: self.read_only,
+            applied: self.applied,
         };
         let mut batch = Batch::new(context, changes.into_iter().map(Incoming::Change).collect());
         for round in 0.. {

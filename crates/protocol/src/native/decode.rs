@@ -8,7 +8,8 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use super::{ClientFrame, FrameError, entry};
-use crate::{Code, Incoming};
+use crate::limits::MAX_ACKED_IDS;
+use crate::{Code, EntryId, Incoming, json};
 
 /// Length of a UUID as text.
 const UUID_TEXT_BYTES: usize = 36;
@@ -23,8 +24,8 @@ const UUID_TEXT_BYTES: usize = 36;
 /// [`Code::BadFrame`] when the frame is not one JSON object or a known key of it has the wrong type, and
 /// [`Code::TooManyChanges`]. What is wrong with a single entry is no error of the frame.
 pub fn decode(frame: &Bytes, max_changes: usize) -> Result<ClientFrame, FrameError> {
-    if let Some(count) = count_acks(frame) {
-        return Ok(ClientFrame::Ack { count });
+    if let Some(ids) = read_acks(frame) {
+        return Ok(ClientFrame::Ack { ids });
     }
     let text = frame_text(frame)?;
     let mut parser = serde_json::Deserializer::from_str(&text);
@@ -41,23 +42,24 @@ pub fn decode(frame: &Bytes, max_changes: usize) -> Result<ClientFrame, FrameErr
             detail: format!("the frame holds {count} changes; {max_changes} are accepted"),
         }),
         (Some((changes, _)), _) => Ok(ClientFrame::Changes(changes)),
-        (None, Some(count)) => Ok(ClientFrame::Ack { count }),
+        (None, Some(ids)) => Ok(ClientFrame::Ack { ids }),
         (None, None) => Ok(ClientFrame::Other),
     }
 }
 
-/// How many ids an ack holds that is written as clients do, byte by byte: one comes for every frame that is delivered to
-/// anybody, and nothing of it is kept. `None` for all else, which is left to the parser.
-fn count_acks(frame: &[u8]) -> Option<usize> {
+/// The ids of an ack that is written as clients do, byte by byte: one comes for every frame that is delivered to anybody.
+/// `None` for all else, which is left to the parser.
+fn read_acks(frame: &[u8]) -> Option<Vec<EntryId>> {
     /// Of an id with its quotes and the comma before the next.
     const STEP: usize = UUID_TEXT_BYTES + 3;
     let ids = frame.strip_prefix(br#"{"ack":["#)?.strip_suffix(br#"],"kind":"ack"}"#)?;
-    let is_id = |chunk: &[u8]| {
+    let id = |chunk: &[u8]| {
         let quoted = if chunk.len() == STEP { chunk.strip_suffix(b",") } else { Some(chunk) };
-        let id = quoted.and_then(|quoted| quoted.strip_prefix(b"\"")?.strip_suffix(b"\""));
-        id.is_some_and(|id| id.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-'))
+        let id = quoted.and_then(|quoted| quoted.strip_prefix(b"\"")?.strip_suffix(b"\""))?;
+        EntryId::parse(core::str::from_utf8(id).ok()?).map(|(id, _)| id)
     };
-    (ids.len() % STEP == STEP - 1 && ids.chunks(STEP).all(is_id)).then(|| ids.len() / STEP + 1)
+    let whole = ids.len() % STEP == STEP - 1 && ids.len() / STEP < MAX_ACKED_IDS;
+    whole.then(|| ids.chunks(STEP).map(id).collect())?
 }
 
 /// The frame as text. Checked once here, so that everything cut out of it is known to be text.
@@ -82,7 +84,7 @@ struct Known {
     has_type: bool,
     /// The changes that were read, and how many there are.
     changes: Option<(Vec<Incoming>, usize)>,
-    acks: Option<usize>,
+    acks: Option<Vec<EntryId>>,
 }
 
 struct FrameVisitor<'a> {
@@ -105,7 +107,7 @@ impl<'de> Visitor<'de> for FrameVisitor<'de> {
                     let seed = ChangesSeed { text: self.text, max_changes: self.max_changes };
                     known.changes = Some(map.next_value_seed(seed)?);
                 }
-                Key::Ack => known.acks = Some(map.next_value_seed(CountSeed)?),
+                Key::Ack => known.acks = Some(map.next_value_seed(AcksSeed)?),
                 Key::Type => {
                     known.has_type = true;
                     map.next_value::<IgnoredAny>()?;
@@ -186,28 +188,32 @@ impl<'de> Visitor<'de> for ChangesSeed<'de> {
     }
 }
 
-struct CountSeed;
+struct AcksSeed;
 
-impl<'de> DeserializeSeed<'de> for CountSeed {
-    type Value = usize;
+impl<'de> DeserializeSeed<'de> for AcksSeed {
+    type Value = Vec<EntryId>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_seq(self)
     }
 }
 
-impl<'de> Visitor<'de> for CountSeed {
-    type Value = usize;
+impl<'de> Visitor<'de> for AcksSeed {
+    type Value = Vec<EntryId>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of ids")
+        f.write_str("an array")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<usize, A::Error> {
-        let mut count = 0;
-        while seq.next_element::<IgnoredAny>()?.is_some() {
-            count += 1;
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut ids = Vec::new();
+        while let Some(raw) = seq.next_element::<&RawValue>()? {
+            if ids.len() < MAX_ACKED_IDS {
+                ids.extend(
+                    json::decode_string(raw.get()).and_then(|text| EntryId::parse(&text)).map(|(id, _)| id),
+                );
+            }
         }
-        Ok(count)
+        Ok(ids)
     }
 }

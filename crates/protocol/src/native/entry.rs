@@ -5,6 +5,8 @@ use bytestring::ByteString;
 
 use crate::{
     Change, Code, EntryId, Incoming, Operation, Refused, Spelling,
+    change::is_link_table,
+    columns::names_nothing,
     entry::{Dialect, Keys, Refusal, read_body},
     json,
     limits::MAX_ACK_ID_BYTES,
@@ -74,19 +76,26 @@ pub(super) fn decode<D: Dialect>(frame: &ByteString, raw: &str) -> Incoming {
     let Some((id, id_spelling)) = entry.id else {
         return entry.refuse(Refusal::new(Code::BadEntryId, "globalId is not a UUID"));
     };
-    match read_body::<D>(frame, &keys) {
-        Err(refusal) => entry.refuse(refusal),
-        Ok(body) => Incoming::Change(Change {
-            id,
-            id_spelling,
-            table: body.table,
-            operation: body.operation,
-            row: body.row,
-            fields: body.fields,
-            timestamp_us: body.timestamp_us,
-            synthesized: body.synthesized,
-            filter_removal: body.filter_removal,
-            raw: json::share(frame, raw).into_bytes(),
-        }),
-    }
+    let body = match read_body::<D>(frame, &keys) {
+        Err(refusal) => return entry.refuse(refusal),
+        Ok(body) => body,
+    };
+    let by_filter = match body.operation {
+        Operation::Insert => body.synthesized && body.timestamp_us.is_some(),
+        Operation::Delete => !is_link_table(&body.table) && names_nothing(&keys),
+        Operation::Update => false,
+    };
+    Incoming::Change(Change {
+        id,
+        id_spelling,
+        table: body.table,
+        operation: body.operation,
+        row: body.row,
+        fields: body.fields,
+        timestamp_us: body.timestamp_us,
+        synthesized: body.synthesized,
+        filter_removal: body.filter_removal,
+        by_filter,
+        raw: json::share(frame, raw).into_bytes(),
+    })
 }

@@ -124,6 +124,7 @@ fn read(
                 timestamp_us: body.timestamp_us,
                 synthesized: body.synthesized,
                 filter_removal: body.filter_removal,
+                by_filter: false,
                 raw: bytes,
             })
         }

@@ -189,6 +189,7 @@ impl Bench {
             plain: true,
             echoes: false,
             read_only: false,
+            applied: None,
             bytes: raw.len(),
         };
         let answer = self.sqlite.upload(upload).await.expect("the queue takes it");

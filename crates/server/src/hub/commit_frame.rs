@@ -4,10 +4,11 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use lattice_engine::Seq;
+use lattice_engine::{Delivered, Seq};
 use lattice_protocol::native::AuditLogFrame;
 use lattice_protocol::plain::{ChangesFrame, Format, Space, encode_entry};
 use lattice_protocol::{Outgoing, Spelling};
+use lattice_session::NativeFrame;
 
 /// A way of writing a commit in the JSON dialect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,7 +29,7 @@ pub struct CommitFrame {
 
 /// Options are empty where the commit has nothing that others may see.
 struct Written {
-    native: Option<Bytes>,
+    native: Option<NativeFrame>,
     plain: Vec<(PlainKey, Option<Bytes>)>,
 }
 
@@ -41,7 +42,7 @@ impl CommitFrame {
 
     /// The native frame with all entries of the commit; `None` when it has none that others may see.
     #[must_use]
-    pub fn native(&self) -> Option<Bytes> {
+    pub fn native(&self) -> Option<NativeFrame> {
         self.written().native.clone()
     }
 
@@ -57,12 +58,20 @@ impl CommitFrame {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             let mut native = AuditLogFrame::new();
             entries.iter().for_each(|(_, entry)| native.push(entry));
-            let native = (!native.is_empty()).then(|| native.finish());
+            let native = (!native.is_empty()).then(|| (native.finish(), inside(&entries)));
             let plain = self.keys.iter().map(|key| (*key, write_plain(&entries, *key))).collect();
             *entries = Vec::new();
             Written { native, plain }
         })
     }
+}
+
+fn inside(entries: &[(Seq, Outgoing)]) -> Arc<[Delivered]> {
+    let mut inside: Vec<Delivered> = Vec::with_capacity(entries.len());
+    for (_, entry) in entries {
+        inside.push(Delivered::of(entry, inside.last()));
+    }
+    inside.into()
 }
 
 fn write_plain(entries: &[(Seq, Outgoing)], key: PlainKey) -> Option<Bytes> {

@@ -84,6 +84,7 @@ impl Parts<'_> {
             admission: Arc::new(Admission::new(config.max_handshakes, config.max_pages, random)),
             uploads: Arc::clone(&self.readiness.uploads),
             pulls: Arc::clone(&self.readiness.pulls),
+            unstorable: Arc::default(),
             limits: Arc::new(SyncLimits {
                 max_frame_bytes: config.max_frame_bytes,
                 ping_interval: config.ping_interval(),

@@ -65,6 +65,12 @@ pub(super) async fn serve(state: &SyncState, connection: &mut Connection, opened
     }
 }
 
+impl Drop for Native<'_> {
+    fn drop(&mut self) {
+        self.state.unstorable.forget(self.session.writer());
+    }
+}
+
 impl Native<'_> {
     async fn run(&mut self) -> Result<std::convert::Infallible, Finished> {
         let mut timer = std::pin::pin!(sleep_until(self.connection.next_timer()));
@@ -73,6 +79,7 @@ impl Native<'_> {
                 self.connection.recheck(self.state).await?;
                 self.session.look_at_access();
             }
+            self.session.set_time(self.state.clock.now_us());
             self.work(true, None).await?;
             match self.next(timer.as_mut()).await {
                 Event::Connection(ConnectionEvent::Frame(frame)) => {
@@ -140,6 +147,9 @@ impl Native<'_> {
                     self.session.recent(found, version);
                 }
                 NativeEffect::Upload { incoming, bytes } => self.upload(incoming, bytes).await?,
+                NativeEffect::Unstorable(rows) => {
+                    self.state.unstorable.set(self.link.device(), rows);
+                }
                 NativeEffect::Refused(code) => self.connection.log.refusals().frame_refused(code, None),
                 NativeEffect::SwitchToJson => {
                     return Err(Finished::Json(frame.cloned().unwrap_or_default()));

@@ -14,11 +14,12 @@ use lattice_session::{
     Request, SpaceAccess, SpaceSession, UploadFailure, UploadTerms,
 };
 use lattice_store::StoreError;
-use lattice_store::accounts::UserId;
+use lattice_store::accounts::{SessionId, UserId};
 use lattice_store::directory::{self, Selector, SpaceKind, ViewMemory};
 use lattice_store::spaces::{Origin, Space, Upload, UploadAnswer};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::unstorable::Device;
 use super::{SyncState, audited};
 use crate::hub::{CommitFrame, LiveSpace, Signal};
 use crate::work::Piece;
@@ -93,6 +94,12 @@ impl SpaceLink {
         self.space.id
     }
 
+    /// Whose connection it is, and of which space.
+    pub(super) fn device(&self) -> Device {
+        let Origin { writer, user, session, .. } = *self.origin;
+        Device { connection: writer, user: UserId(user), session: SessionId(session), space: self.space.id }
+    }
+
     /// What is known without asking the store. Whether what anybody may do in the space has changed since the last call.
     pub(super) fn hint(&mut self, state: &SyncState) -> (Hint, bool) {
         let signal = *self.signal.borrow_and_update();
@@ -110,8 +117,8 @@ impl SpaceLink {
         let NewUpload { incoming, plain, terms, bytes } = upload;
         let (space, origin) = (Arc::clone(&self.space), Arc::clone(&self.origin));
         let underway = state.uploads.begin();
-        let UploadTerms { echoes, read_only } = terms;
-        let upload = Upload { space, origin, incoming, plain, echoes, read_only, bytes };
+        let UploadTerms { echoes, read_only, applied } = terms;
+        let upload = Upload { space, origin, incoming, plain, echoes, read_only, applied, bytes };
         let answer = state.store.upload(upload).await?;
         self.uploads.0.push_back(InFlight { answer, _underway: underway, _bytes: permit });
         Ok(())
@@ -165,12 +172,12 @@ impl SpaceLink {
 
     /// Commits that are kept here after a seq, as `written` finds them written; `None` when not all are, or not so. And the
     /// version of access, read after them.
-    pub(super) fn recent(
+    pub(super) fn recent<Frame>(
         &self,
         state: &SyncState,
         (after, writer): (Seq, WriterId),
-        written: impl Fn(&CommitFrame) -> Option<Option<Bytes>>,
-    ) -> (Option<(Seq, Vec<Bytes>)>, u64) {
+        written: impl Fn(&CommitFrame) -> Option<Option<Frame>>,
+    ) -> (Option<(Seq, Vec<Frame>)>, u64) {
         let kept = self.live.recent(after, writer, MAX_COMMITS_PER_SEND);
         let found = kept.and_then(|(reached, frames)| {
             let frames = frames.iter().map(|frame| written(frame)).collect::<Option<Vec<_>>>()?;

@@ -47,8 +47,10 @@ impl Entry {
         Self::new("UPDATE", table, row)
     }
 
+    /// As a user makes it: it names the columns of the table, with the old values.
     pub fn delete(table: &str, row: &str) -> Self {
-        Self::new("DELETE", table, row)
+        let entry = Self::new("DELETE", table, row);
+        if table.starts_with('_') { entry } else { entry.text("name", "old") }
     }
 
     /// A link row.

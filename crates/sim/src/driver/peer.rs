@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_engine::{Outcome, Seq, WriterId};
+use lattice_engine::{Delivered, Outcome, Seq, WriterId};
 use lattice_protocol::native::{AckId, AuditLogFrame, decode};
 use lattice_protocol::plain::{self, ChangesFrame, DerivationKey, IdSource, encode_entry};
 use lattice_protocol::{EntryId, Incoming, Outgoing, Spelling, limits};
@@ -165,7 +165,7 @@ impl From<NativeEffect> for Effect {
             NativeEffect::Store(request) => Self::Store(NATIVE, plain::Space::Me, request),
             NativeEffect::Recent { after } => Self::Recent(NATIVE, after, WriterId([0; 16])),
             NativeEffect::Upload { incoming, bytes } => Self::Native(incoming, bytes),
-            NativeEffect::Refused(_) => Self::Nothing,
+            NativeEffect::Refused(_) | NativeEffect::Unstorable(_) => Self::Nothing,
             NativeEffect::SwitchToJson | NativeEffect::Close(_) => Self::Close,
         }
     }
@@ -334,7 +334,7 @@ impl Server {
             }
             Session::Closed => {}
         }
-        let pending = peer.space_of(slot).map_or(0, SpaceSession::pending);
+        let pending = peer.space_of(slot).map_or(0, |session| session.pending() - session.resends());
         let most = peer.slots.get(&slot).map_or(0, |state| state.uploaded.len() + state.unnamed);
         if pending > most {
             self.violations.push(format!("connection {no} has more than one pending verdict of an entry"));
@@ -360,6 +360,7 @@ impl Server {
             let limits = self.limits.draw(rng);
             let effect = match &mut peer.session {
                 Session::Native(session) => {
+                    session.set_time(self.now_us);
                     session.set_limits(limits);
                     session.next_effect(drained).map(Effect::from)
                 }
@@ -525,7 +526,7 @@ impl Server {
                     entries
                         .iter()
                         .filter(|entries| !entries.is_empty())
-                        .map(|entries| native_frame(entries))
+                        .map(|entries| (native_frame(entries), delivered(entries)))
                         .collect()
                 };
                 session.recent(found.map(|(reached, entries)| (reached, frames(entries))), version);
@@ -611,6 +612,10 @@ fn native_frame(entries: &[Outgoing]) -> Bytes {
     let mut frame = AuditLogFrame::new();
     entries.iter().for_each(|entry| frame.push(entry));
     frame.finish()
+}
+
+fn delivered(entries: &[Outgoing]) -> Arc<[Delivered]> {
+    entries.iter().map(|entry| Delivered::of(entry, None)).collect()
 }
 
 fn changes_frame(space: plain::Space, entries: &[Outgoing], format: plain::Format) -> Bytes {

@@ -63,6 +63,8 @@ pub(super) struct Device {
     origin: Arc<Origin>,
     /// Its token may only read.
     read_only: bool,
+    /// What it is known to have applied.
+    applied: Option<Cursor>,
 }
 
 impl Device {
@@ -80,7 +82,7 @@ impl Device {
             user_agent: "conformance".into(),
             opened_us: 1,
         };
-        Self { space, origin: Arc::new(origin), read_only: false }
+        Self { space, origin: Arc::new(origin), read_only: false, applied: None }
     }
 
     pub(super) async fn send(&self, store: &dyn SpaceStore, incoming: Vec<Incoming>) -> Vec<Verdict> {
@@ -99,6 +101,7 @@ impl Device {
             plain: false,
             echoes: false,
             read_only: self.read_only,
+            applied: self.applied,
             bytes: 100,
         };
         let answer = store.upload(upload).await.expect("the queue takes it");
@@ -133,6 +136,7 @@ fn change(operation: Operation, table: &str, row: &RowId, fields: &[(&str, Bytes
         timestamp_us: None,
         synthesized: false,
         filter_removal: false,
+        by_filter: false,
         raw: Bytes::from_static(b"{\"as\":\"received\"}"),
     }
 }
@@ -403,6 +407,7 @@ async fn corrections_are_read_with_the_page(store: &dyn SpaceStore) {
         plain: false,
         echoes: false,
         read_only: false,
+        applied: None,
         bytes: 1,
     };
     let answer = store.upload(upload).await.expect("the queue takes it").await;

@@ -335,6 +335,7 @@ impl Group {
             plain: upload.plain,
             echoes: upload.echoes,
             read_only: upload.read_only,
+            applied: upload.applied,
         };
         let mut batch = Batch::new(context, std::mem::take(&mut upload.incoming));
         loop {

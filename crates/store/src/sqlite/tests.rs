@@ -73,6 +73,7 @@ fn change(dice: &mut Dice) -> Change {
         timestamp_us: None,
         synthesized: false,
         filter_removal: false,
+        by_filter: false,
         raw: Bytes::from(format!("{{\"number\":{number}}}")),
     }
 }
@@ -82,7 +83,16 @@ async fn send(store: &SqliteStore, space: &Arc<Space>, changes: Vec<Change>) -> 
     // Here the first space is user 1's, and so on.
     let origin = origin([space.no as u8; 16]);
     let (plain, echoes, read_only) = (false, false, false);
-    let upload = Upload { space: Arc::clone(space), origin, incoming, plain, echoes, read_only, bytes: 100 };
+    let upload = Upload {
+        space: Arc::clone(space),
+        origin,
+        incoming,
+        plain,
+        echoes,
+        read_only,
+        applied: None,
+        bytes: 100,
+    };
     let answer = store.upload(upload).await.expect("the queue takes it");
     let outcomes = answer.await.expect("an answer").expect("it is stored");
     outcomes.iter().map(|outcome| outcome.verdict).collect()

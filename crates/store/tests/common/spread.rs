@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lattice_engine::{Policy, PullData, PullRequest, Receipt, Role, Seq, SpaceHead, SpaceId};
-use lattice_protocol::EntryId;
+use lattice_protocol::{EntryId, Spelling};
 use lattice_store::access_log::{AccessEvent, AccessLog, EventCursor, EventQuery};
 use lattice_store::accounts::{
     AccountStore, IdentityId, PasskeyId, RefreshRotation, Session, SessionId, TokenHash, User, UserId,
