@@ -1,6 +1,8 @@
 //! Which names may pass. Clients put table and column names into SQL unquoted, so this is what stands between a
 //! hostile client and the databases of all others.
 
+use alloc::vec::Vec;
+
 use crate::limits::MAX_NAME_BYTES;
 
 /// Among the names of a DELETE: the row left the filter of its sender, or of its receiver, and was not deleted.
@@ -38,9 +40,48 @@ pub fn is_valid_table(table: &str) -> bool {
             .any(|prefix| table.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))
 }
 
+/// A link table whose name falls into more parts says nothing about the tables that it links.
+pub const MAX_LINK_NAME_PARTS: usize = 8;
+
+/// The tables that may hold an end of the rows of a link table, by its name, `_Parent_Child_property`: for `lhs` and for `rhs`,
+/// shorter names first. Where a name itself has an underscore there are several.
+#[must_use]
+pub fn linked_tables(table: &str) -> [Vec<&str>; 2] {
+    let (mut parents, mut children) = (Vec::new(), Vec::new());
+    let Some(name) = table.strip_prefix('_') else { return [parents, children] };
+    let cuts: Vec<usize> = name.match_indices('_').map(|(at, _)| at).collect();
+    if cuts.len() >= MAX_LINK_NAME_PARTS {
+        return [parents, children];
+    }
+    for (at, first) in cuts.iter().enumerate() {
+        for second in &cuts[at + 1..] {
+            let (parent, child, property) = (&name[..*first], &name[first + 1..*second], &name[second + 1..]);
+            if is_valid_table(parent) && is_valid_table(child) && !property.is_empty() {
+                parents.push(parent);
+                children.push(child);
+            }
+        }
+    }
+    parents.dedup();
+    children.sort_unstable_by_key(|child| (child.len(), *child));
+    children.dedup();
+    [parents, children]
+}
+
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
+
+    #[test]
+    fn a_link_table_names_the_tables_that_it_links() {
+        assert_eq!(linked_tables("_Parent_Child_children"), [vec!["Parent"], vec!["Child"]]);
+        assert_eq!(linked_tables("_A_B_c_d"), [vec!["A", "A_B"], vec!["B", "c", "B_c"]]);
+        for silent in ["Parent", "_links", "_Feed_text", "__A_b", "_1_2_x", "_A_B_", "_a_b_c_d_e_f_g_h_i"] {
+            assert_eq!(linked_tables(silent), [Vec::<&str>::new(), Vec::new()], "{silent}");
+        }
+    }
 
     #[test]
     fn names_are_identifiers() {
