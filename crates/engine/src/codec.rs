@@ -1,13 +1,13 @@
 //! How a row is stored: a compact binary form, read without copying.
 //!
 //! ```text
-//! version u8 (4 with a creator, else 3), flags varint, table (len u8, bytes),
+//! version u8 (4 with a creator, else 3; of a link of which an end is known 6 or 5), flags varint, table (len u8, bytes),
 //! row id (0, 16 bytes, case u32 | 1, len u8, text), created_seq, last_seq (varints), clock (time i64, seq varint), [writer 16],
-//! [inserter 16], [pair 16], [creator 16, born_seq varint], stamps (count, then time i64, seq varint, writer 16 each),
+//! [inserter 16], [pair 16], [creator 16, born_seq varint], [ends], stamps (count, then time i64, seq varint, writer 16 each),
 //! fields (count, then name, stamp index << 1 | shared, value), former fields (count, then name)
 //! ```
 //!
-//! Fields that were set by one change share one stamp. Integers are little-endian; varints are LEB128.
+//! `ends` are for lhs and for rhs 0, or 1, since (varint) and its table, or 2, since, its table and its creator (16). Fields that were set by one change share one stamp. Integers are little-endian; varints are LEB128.
 //!
 //! Versions 1 and 2 broke ties by entry ids: 16 bytes of id stand behind each time, the row's own clock has no seq, and flags are
 //! one byte. They are read as long as rows that have not changed since are stored. The ids are dropped, the times stay; a clock
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use lattice_protocol::{RowId, RowKey, Spelling};
 
-use crate::rows::{FieldState, Row, Stamp};
+use crate::rows::{End, Ends, FieldState, Row, Stamp};
 use crate::types::{Clock, PairKey, WriterId};
 
 /// Where the flags are, whatever the version. Stores look there without decoding: see [`Row::is_stored_deleted`].
@@ -26,7 +26,10 @@ const FLAGS_AT: usize = 1;
 const VERSION: u8 = 3;
 /// The row says who created it: in spaces that several people write.
 const VERSION_WITH_CREATOR: u8 = 4;
-/// The same two when ids broke ties.
+/// The same two, and the row is a link of which an end is known.
+const VERSION_WITH_ENDS: u8 = 5;
+const VERSION_WITH_ENDS_AND_CREATOR: u8 = 6;
+/// The first two when ids broke ties.
 const VERSION_WITH_IDS: u8 = 1;
 const VERSION_WITH_IDS_AND_CREATOR: u8 = 2;
 /// An entry id behind a time.
@@ -50,7 +53,13 @@ pub struct CorruptRow {
 impl Row {
     /// Appends the stored form.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(if self.creator.is_some() { VERSION_WITH_CREATOR } else { VERSION });
+        let has_ends = self.ends != Ends::default();
+        out.push(match (self.creator.is_some(), has_ends) {
+            (false, false) => VERSION,
+            (true, false) => VERSION_WITH_CREATOR,
+            (false, true) => VERSION_WITH_ENDS,
+            (true, true) => VERSION_WITH_ENDS_AND_CREATOR,
+        });
         put_varint(out, self.flags());
         put_short(out, str::as_bytes(&self.table));
         match &self.id.key {
@@ -76,7 +85,23 @@ impl Row {
         if self.creator.is_some() {
             put_varint(out, self.born_seq);
         }
+        if has_ends {
+            self.encode_ends(out);
+        }
         self.encode_fields(out);
+    }
+
+    fn encode_ends(&self, out: &mut Vec<u8>) {
+        for (end, since) in self.ends.rows.iter().zip(self.ends.since) {
+            let Some(End { table, creator }) = end else {
+                out.push(0);
+                continue;
+            };
+            out.push(if creator.is_some() { 2 } else { 1 });
+            put_varint(out, since);
+            put_short(out, str::as_bytes(table));
+            out.extend_from_slice(creator.as_ref().map_or(&[], <[u8; 16]>::as_slice));
+        }
     }
 
     fn encode_fields(&self, out: &mut Vec<u8>) {
@@ -150,10 +175,11 @@ impl Reader<'_> {
     fn row(&mut self) -> Option<Row> {
         let version = self.u8()?;
         let has_creator = match version {
-            VERSION | VERSION_WITH_IDS => false,
-            VERSION_WITH_CREATOR | VERSION_WITH_IDS_AND_CREATOR => true,
+            VERSION | VERSION_WITH_ENDS | VERSION_WITH_IDS => false,
+            VERSION_WITH_CREATOR | VERSION_WITH_ENDS_AND_CREATOR | VERSION_WITH_IDS_AND_CREATOR => true,
             _ => return None,
         };
+        let has_ends = matches!(version, VERSION_WITH_ENDS | VERSION_WITH_ENDS_AND_CREATOR);
         self.has_ids = matches!(version, VERSION_WITH_IDS | VERSION_WITH_IDS_AND_CREATOR);
         let flags = if self.has_ids { self.u8()?.into() } else { self.varint()? };
         let has = |bit: u64| flags & bit != 0;
@@ -173,6 +199,7 @@ impl Reader<'_> {
         let pair = if has(HAS_PAIR) { Some(PairKey(self.array()?)) } else { None };
         let creator = if has_creator { Some(self.array()?) } else { None };
         let born_seq = if has_creator { self.varint()? } else { 0 };
+        let ends = if has_ends { self.ends()? } else { Ends::default() };
         let (fields, former) = (self.fields()?, self.former()?);
         (self.at == self.bytes.len()).then_some(Row {
             table,
@@ -192,7 +219,27 @@ impl Reader<'_> {
             inserter,
             creator,
             pair,
+            ends,
         })
+    }
+
+    fn ends(&mut self) -> Option<Ends> {
+        let mut ends = Ends::default();
+        for (end, since) in ends.rows.iter_mut().zip(&mut ends.since) {
+            let kind = self.u8()?;
+            if kind == 0 {
+                continue;
+            }
+            *since = self.varint()?;
+            let table = self.name()?;
+            let creator = match kind {
+                1 => None,
+                2 => Some(self.array()?),
+                _ => return None,
+            };
+            *end = Some(End { table, creator });
+        }
+        Some(ends)
     }
 
     fn fields(&mut self) -> Option<Vec<FieldState>> {

@@ -11,6 +11,7 @@ mod access;
 mod batch;
 mod codec;
 mod deliveries;
+mod ends;
 mod merge;
 mod mint;
 pub mod mutation;
@@ -25,7 +26,9 @@ mod view;
 pub use access::{
     Access, MAX_POLICY_TABLES, Permission, Policy, Reach, Role, SchemaRule, TablePolicy, Unlisted,
 };
-pub use batch::{Batch, Context, Effects, LogRecord, Needs, Outcome, PairWrite, Receipt, RowWrite};
+pub use batch::{
+    Batch, Context, Effects, LogRecord, MAX_ROUNDS, Needs, Outcome, PairWrite, Receipt, RowWrite,
+};
 pub use codec::CorruptRow;
 pub use deliveries::{
     Delivered, Deliveries, MAX_FAILING_ROWS, MAX_SILENCE_US, MAX_WAITING_ENTRIES, MAX_WAITING_FRAMES,
@@ -35,7 +38,7 @@ pub use merge::{Correction, Relayed, Verdict, Wanted};
 pub use mint::{FIRST_EPOCH, MintKey, Minter};
 pub use resume::{Checkpoint, Resume};
 pub use ring::{Commit, Ring};
-pub use rows::{FieldState, Row, RowRef, Stamp};
+pub use rows::{End, Ends, FieldState, Row, RowRef, Stamp};
 pub use rules::{Rule, Rules};
 pub use stream::{Corrected, Delivery, PullData, PullRequest, Start, Stream};
 pub use types::{Clock, Cursor, MAX_SEQ, PairKey, Seq, SpaceHead, SpaceId, WriterId};

@@ -7,11 +7,12 @@
 
 use core::hash::Hasher;
 
-use lattice_protocol::{EntryId, Spelling};
+use lattice_protocol::{EntryId, RowKey, Spelling};
 use siphasher::sip::SipHasher24;
 use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher24x128};
 
 use crate::mutation::Mutation;
+use crate::rows::RowRef;
 use crate::types::{Cursor, MAX_SEQ, PairKey, Seq, SpaceId};
 
 const SEQ_BITS: u32 = 36;
@@ -153,6 +154,24 @@ impl Minter {
         for part in core::iter::once(table).chain(ends) {
             hasher.write_u64(part.len() as u64);
             hasher.write(part.as_bytes());
+        }
+        PairKey(hasher.finish128().as_bytes())
+    }
+
+    /// The key under which a link is found that waits for its end to be created: `place` numbers those that wait for the same row.
+    #[must_use]
+    pub fn waiting(&self, end: &RowRef, place: usize) -> PairKey {
+        let mut hasher = SipHasher24x128::new_with_key(&self.pair_key);
+        hasher.write(b"waiting.");
+        hasher.write_u64(place as u64);
+        hasher.write_u64(end.table.len() as u64);
+        hasher.write(end.table.as_bytes());
+        match &end.key {
+            RowKey::Uuid(bytes) => hasher.write(bytes),
+            RowKey::Text(text) => {
+                hasher.write_u8(1);
+                hasher.write(text.as_bytes());
+            }
         }
         PairKey(hasher.finish128().as_bytes())
     }

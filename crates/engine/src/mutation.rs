@@ -86,6 +86,10 @@ mutations! {
     LeakyViews = "leaky-views",
     /// A row that a view shows no more is not taken back.
     KeptRows = "kept-rows",
+    /// A link is shown to whoever may read its table, whatever its ends are.
+    LinksStay = "links-stay",
+    /// A link that was there before its end stays as it was when the end is created.
+    LateEnds = "late-ends",
     /// A cursor of another view counts in full, also for rows that were not visible in it.
     ForeignCursor = "foreign-cursor",
     /// A transition to another view mints the same ids as an earlier one.

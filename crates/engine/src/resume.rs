@@ -110,7 +110,7 @@ impl Resume<'_> {
         }
         let until = self.remembered.iter().find(|shown| shown.view.id() == view.id());
         let until = until.map_or(self.head, |shown| shown.until);
-        views.push(Shown { view: Arc::clone(view), until });
+        views.push(Shown { view: Arc::clone(view), from: 0, until });
         let prior = self.prior(views, cursor.base, outdated);
         self.fresh(Cursor { base: cursor.base, position: 0 }, Some(prior))
     }

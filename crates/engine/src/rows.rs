@@ -66,6 +66,34 @@ pub struct FieldState {
     pub shared: bool,
 }
 
+/// Who may read an end of a link: what is known of the row that bears its id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct End {
+    /// Its table.
+    pub table: ByteString,
+    /// Who created it first, if that is known. Like the table it never changes.
+    pub creator: Option<[u8; 16]>,
+}
+
+/// What is known of the rows that a link names. It is kept when the link is deleted: its ends never change.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Ends {
+    /// The row of `lhs`, and that of `rhs`, once they were created.
+    pub rows: [Option<End>; 2],
+    /// For each of them the seq from which on it was known, where that was after the link: until then the link may have been shown to
+    /// people who may not read the row. Else 0.
+    pub since: [Seq; 2],
+}
+
+impl Ends {
+    /// What was known of the rows right before a seq.
+    #[must_use]
+    pub fn before(&self, seq: Seq) -> [Option<End>; 2] {
+        let known = |at: usize| self.rows[at].clone().filter(|_| self.since[at] < seq);
+        [known(0), known(1)]
+    }
+}
+
 /// The merged state of a row, also of a deleted one and of one that nobody may see yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
@@ -104,6 +132,8 @@ pub struct Row {
     pub creator: Option<[u8; 16]>,
     /// For a link row, the pair that it links.
     pub pair: Option<PairKey>,
+    /// For a link row, the rows that it names.
+    pub ends: Ends,
 }
 
 impl Row {
@@ -128,6 +158,7 @@ impl Row {
             inserter: None,
             creator: None,
             pair: None,
+            ends: Ends::default(),
         }
     }
 

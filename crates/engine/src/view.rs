@@ -18,16 +18,20 @@ use core::fmt::Write;
 use core::hash::Hasher;
 
 use bytes::Bytes;
+use lattice_protocol::change::LINK_COLUMNS;
+use lattice_protocol::names::linked_tables;
 use lattice_protocol::plain::Filter;
 use siphasher::sip::SipHasher24;
 
 use crate::access::{Policy, Reach, Role, Unlisted};
 use crate::mutation::Mutation;
-use crate::rows::Row;
+use crate::rows::{End, Row};
 use crate::types::Seq;
 
 /// Names views: a fixed key, since a view has the same number on every instance.
 const VIEW_KEY: &[u8; 16] = b"lattice.view.v1.";
+/// In a definition: links are shown only with their ends.
+const BINDS_LINKS: char = '>';
 
 /// What one connection sees of a space.
 #[derive(Clone, PartialEq, Debug)]
@@ -39,6 +43,8 @@ pub struct View {
     /// The user, where it makes a difference.
     user: Option<[u8; 16]>,
     filter: Option<Arc<Filter>>,
+    /// Links are shown only with their ends. Views of before, which some replicas were sent, showed them by their table alone.
+    binds_links: bool,
     schema: Option<u64>,
     id: u64,
     /// The number that it has without the version of the schema.
@@ -60,6 +66,7 @@ impl View {
             tables: BTreeMap::new(),
             user: None,
             filter: None,
+            binds_links: false,
             schema: None,
             id: 0,
             rows_id: 0,
@@ -85,7 +92,7 @@ impl View {
             Unlisted::Deny => Reach::Nothing,
         };
         let tables = policy.tables.iter().map(|(table, policy)| (table.clone(), reach(policy.read)));
-        Self::of(default, tables.collect(), user, filter)
+        Self::of(default, tables.collect(), user, filter, true)
     }
 
     fn of(
@@ -93,11 +100,14 @@ impl View {
         mut tables: BTreeMap<String, Reach>,
         user: [u8; 16],
         filter: Option<Arc<Filter>>,
+        binds_links: bool,
     ) -> Self {
         tables.retain(|_, reach| *reach != default);
         let filter = filter.filter(|filter| !filter.is_everything());
         let own = default == Reach::Own || tables.values().any(|reach| *reach == Reach::Own);
-        let mut view = Self { default, tables, user: own.then_some(user), filter, ..Self::everything() };
+        let binds_links = binds_links && (default != Reach::All || !tables.is_empty());
+        let user = own.then_some(user);
+        let mut view = Self { default, tables, user, filter, binds_links, ..Self::everything() };
         if view != Self::everything() {
             view.rows_id = view.number();
             view.id = view.rows_id;
@@ -155,13 +165,16 @@ impl View {
         self.filter.is_some()
     }
 
-    /// The view as text, from which [`View::parse`] makes it again: `[VERSION@]DEFAULT[,TABLE=REACH…]|USER|FILTER`.
+    /// The view as text, from which [`View::parse`] makes it again: `[VERSION@][>]DEFAULT[,TABLE=REACH…]|USER|FILTER`.
     #[must_use]
     pub fn definition(&self) -> String {
         let mut text = String::new();
         if let Some(version) = self.schema {
             // Writing to a string does not fail.
             let _ = write!(text, "{version}@");
+        }
+        if self.binds_links {
+            text.push(BINDS_LINKS);
         }
         text.push_str(letter(self.default));
         for (table, reach) in &self.tables {
@@ -188,6 +201,10 @@ impl View {
             Some((version, reaches)) => (Some(version.parse().ok()?), reaches),
             None => (None, reaches),
         };
+        let (reaches, binds_links) = match reaches.strip_prefix(BINDS_LINKS) {
+            Some(reaches) => (reaches, true),
+            None => (reaches, false),
+        };
         let mut reaches = reaches.split(',');
         let default = reach_of(reaches.next()?)?;
         let table = |entry: &str| {
@@ -200,18 +217,64 @@ impl View {
             "" => None,
             text => Some(Arc::new(Filter::parse(&Bytes::copy_from_slice(text.as_bytes())).ok()?)),
         };
-        Some(Self::of(default, tables, user?, filter).with_schema(schema))
+        Some(Self::of(default, tables, user?, filter, binds_links).with_schema(schema))
     }
 
-    /// Whether the user may read the row, whatever the client asked for.
+    /// Whether the user may read the row, whatever the client asked for. A link they may read only together with the rows that it
+    /// names, as far as these are known.
     #[must_use]
     pub fn may_read(&self, row: &Row) -> bool {
-        if Mutation::LeakyViews.is_active() {
-            return true;
-        }
-        match self.tables.get(&*row.table).copied().unwrap_or(self.default) {
+        self.may_read_alone(row) && (!self.binds(row) || self.may_read_ends(row, &row.ends.rows))
+    }
+
+    /// Whether the user may read a row now, or it is a link that they might read after `base`, before one of its ends was created. `reached`
+    /// says, of the seq of that, up to where links may have been sent to them that were created before.
+    #[must_use]
+    pub(crate) fn might_read(&self, row: &Row, base: Seq, reached: impl Fn(Seq) -> Seq) -> bool {
+        let born = if row.born_seq == 0 { row.created_seq } else { row.born_seq };
+        // Their own they hold in any case. Of whose own is not said where it makes no difference to what is read.
+        let own = || row.creator.is_some() && (self.user.is_none() || row.creator == self.user);
+        let was_open = |since: &Seq| {
+            *since > base
+                && (born <= reached(*since) || own())
+                && self.may_read_ends(row, &row.ends.before(*since))
+        };
+        let once = || self.binds(row) && self.may_read_alone(row) && row.ends.since.iter().any(was_open);
+        self.may_read(row) || once()
+    }
+
+    /// Whether the row is a link that is shown only with its ends.
+    fn binds(&self, row: &Row) -> bool {
+        let all = Mutation::LinksStay.is_active() || Mutation::LeakyViews.is_active();
+        self.binds_links && row.pair.is_some() && !all
+    }
+
+    fn may_read_alone(&self, row: &Row) -> bool {
+        Mutation::LeakyViews.is_active() || self.reaches(&row.table, row.creator)
+    }
+
+    /// Of a row that does not exist yet its table counts, where the name of the link table leaves no doubt about it.
+    fn may_read_ends(&self, row: &Row, ends: &[Option<End>; 2]) -> bool {
+        let [parents, children] = linked_tables(&row.table);
+        let is_typed =
+            row.field(LINK_COLUMNS[2]).is_some() || row.former.iter().any(|name| name == LINK_COLUMNS[2]);
+        let children = if is_typed { Vec::new() } else { children };
+        ends.iter().zip([parents, children]).all(|(end, tables)| match (end, &tables[..]) {
+            (Some(End { table, creator }), _) => self.reaches(table, *creator),
+            (None, [table]) => self.reach(table) != Reach::Nothing,
+            (None, _) => true,
+        })
+    }
+
+    fn reach(&self, table: &str) -> Reach {
+        self.tables.get(table).copied().unwrap_or(self.default)
+    }
+
+    /// Whether the user may read the rows of a table that this user created.
+    fn reaches(&self, table: &str, creator: Option<[u8; 16]>) -> bool {
+        match self.reach(table) {
             Reach::All => true,
-            Reach::Own => row.creator.is_some() && row.creator == self.user,
+            Reach::Own => creator.is_some() && creator == self.user,
             Reach::Nothing => false,
         }
     }
@@ -285,6 +348,8 @@ fn user_of(hex: &str) -> Option<[u8; 16]> {
 pub struct Shown {
     /// The view.
     pub view: Arc<View>,
+    /// What stood only before this seq was never shown in it; 0 where that is not known.
+    pub from: Seq,
     /// Rows that were created after this seq were never shown in it: by then the user might not read as much any more.
     pub until: Seq,
 }
@@ -316,7 +381,7 @@ impl Prior {
     /// Whether the replica may hold the row.
     pub(crate) fn may_hold(&self, row: &Row) -> bool {
         let unsure = |view: &View| view.matches_since(row) > self.base;
-        self.views.iter().any(|Shown { view, until }| {
+        self.views.iter().any(|Shown { view, from, until }| {
             // Of a row that was revived it may hold an earlier life. One that was only ever deleted nobody held.
             let (born, again) = match row.born_seq {
                 0 => (row.created_seq, row.revived),
@@ -326,7 +391,7 @@ impl Prior {
             let own = row.creator.map_or(row.created_seq > 0, |creator| creator == self.user);
             let could = (1..=*until).contains(&born) || again || own;
             could
-                && view.may_read(row)
+                && view.might_read(row, self.base.max(*from), |_| *until)
                 && view.lists(row)
                 && (row.deleted || view.matches(row) || unsure(view))
         })

@@ -48,8 +48,10 @@ fn pull(store: &Memory, stream: &mut Stream, max_rows: usize) -> Vec<EntryId> {
 
 /// Where a client starts that comes with this id.
 fn resume(store: &Memory, view: &Arc<View>, remembered: &[Arc<View>], id: EntryId) -> (Start, bool) {
-    let remembered: Vec<Shown> =
-        remembered.iter().map(|view| Shown { view: Arc::clone(view), until: store.head.seq }).collect();
+    let remembered: Vec<Shown> = remembered
+        .iter()
+        .map(|view| Shown { view: Arc::clone(view), from: 0, until: store.head.seq })
+        .collect();
     let resume = Resume {
         minter: &store.minter,
         head: store.head.seq,

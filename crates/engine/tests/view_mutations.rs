@@ -21,6 +21,8 @@ fn every_rule_of_views_is_needed() {
         Mutation::LateWords,
         Mutation::SameSchema,
         Mutation::NoTombstones,
+        Mutation::LinksStay,
+        Mutation::LateEnds,
     ];
     for rule in rules {
         Mutation::activate(Some(rule));

@@ -70,11 +70,14 @@ pub struct RememberedView {
 /// The views that a user was shown before, the newest first.
 pub(crate) fn shown_before(views: Vec<RememberedView>, private: bool, head: Seq) -> Vec<Shown> {
     // Also in an own space that is shown as a whole: it may have had a policy, or filters, before.
-    let whole = (private && views.iter().all(|held| held.id != 0))
-        .then(|| Shown { view: Arc::new(View::everything()), until: head });
+    let whole = (private && views.iter().all(|held| held.id != 0)).then(|| Shown {
+        view: Arc::new(View::everything()),
+        from: 0,
+        until: head,
+    });
     let parsed = views.into_iter().filter_map(|held| {
         let view = Arc::new(View::parse(&held.definition)?);
-        Some(Shown { view, until: held.until.unwrap_or(head) })
+        Some(Shown { view, from: 0, until: held.until.unwrap_or(head) })
     });
     parsed.chain(whole).collect()
 }

@@ -64,11 +64,14 @@ pub(crate) fn check_inbox(
         .ok_or_else(|| format!("the inbox holds {inbox:?}, the log {refused:?}")))
 }
 
-/// Checks the log of a space against its rows: seqs without gaps, arrival times in their order, no snapshot that
+/// Checks the log of a space against its rows: seqs without gaps but those that a link took when one of its two ends came, arrival times in their order, no snapshot that
 /// changed a row that was known, and of changes whose times do not go back the last one, whatever their ids.
 pub(crate) fn check(log: &[AuditLine], head: Seq, rows: &[Row]) -> Result<(), Problem> {
-    if !log.iter().map(|line| line.record.seq).eq(1..=head) {
-        let seqs: Vec<_> = log.iter().map(|line| line.record.seq).collect();
+    let seqs: Vec<Seq> = log.iter().map(|line| line.record.seq).collect();
+    let links = rows.iter().filter(|row| row.pair.is_some()).count();
+    let in_order = seqs.is_sorted_by(|one, next| one < next);
+    let within = seqs.first().is_none_or(|first| *first >= 1) && seqs.last().is_none_or(|last| *last <= head);
+    if !in_order || !within || seqs.len() + 2 * links < usize::try_from(head).unwrap_or(usize::MAX) {
         return Err(format!("the head is {head} and the log holds {seqs:?}"));
     }
     let mut tracks: BTreeMap<RowRef, Track> = BTreeMap::new();

@@ -328,6 +328,9 @@ impl Server {
             applied: waiting.terms.applied,
             bytes: waiting.bytes,
         };
+        if let Some(witness) = &mut self.witness {
+            witness.merges((world.connection(), &self.group.staged_snapshot(), upload.space.no))?;
+        }
         let result = self.group.upload(world.connection(), &mut upload, now_us);
         if let (Some(witness), Ok(effects)) = (&mut self.witness, &result) {
             let (staged, user) = (self.group.staged_snapshot(), peer.user);

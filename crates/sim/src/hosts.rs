@@ -367,8 +367,9 @@ impl History<'_> {
                 }
                 let rows =
                     oracle::rows(self.world.connection(), &self.server.view(), self.server.space(space).no);
-                let mut rows = rows.map_err(broken)?;
-                rows.retain(|row| row.is_live() && !row.hidden && oracle::may_read(&access, user, row));
+                let all = rows.map_err(broken)?;
+                let mut rows = all.clone();
+                rows.retain(|row| row.is_live() && !row.hidden && oracle::may_read(&access, user, row, &all));
                 compare(&replica, &rows)
                     .map_err(|problem| format!("json {host} in space {space}: {problem}"))?;
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use lattice_engine::{Effects, Permission, Policy, Role, Row, RowRef, Unlisted, Verdict};
 use lattice_protocol::native::AckId;
-use lattice_protocol::{Change, Code, Incoming, Operation};
+use lattice_protocol::{Change, Code, Incoming, Operation, value};
 use lattice_store::StoreError;
 use lattice_store::directory::AccessRecord;
 use lattice_store::sqlite::{Snapshot, directory, spaces};
@@ -28,11 +28,40 @@ fn table<'a>(policy: &'a Policy, table: &str) -> Option<&'a lattice_engine::Tabl
     }
 }
 
-/// Whether somebody may be sent a row.
-pub(crate) fn may_read(access: &AccessRecord, user: User, row: &Row) -> bool {
-    let Some(table) = table(&access.policy, &row.table) else { return false };
+/// Whether somebody may be sent rows of a table that are their own, or not.
+fn may_read_of(access: &AccessRecord, name: &str, own: bool) -> bool {
+    let Some(table) = table(&access.policy, name) else { return false };
     let has = |least: Option<Role>| least.is_some_and(|least| access.role >= least);
-    has(table.read.any) || (has(table.read.own) && (access.private || row.creator == Some(user)))
+    has(table.read.any) || (has(table.read.own) && (access.private || own))
+}
+
+/// Whether somebody may be sent a row: a link only with the item and the note that it names. One of these that nobody has made yet might
+/// become their own, or, where links may lead to any table, anybody's. `rows` are all of the space.
+pub(crate) fn may_read(access: &AccessRecord, user: User, row: &Row, rows: &[Row]) -> bool {
+    let goes_with = |(column, table): (&str, &str)| {
+        if row.field(column).is_none() {
+            return true;
+        }
+        let maker = maker_of(row, column, table, rows);
+        let anything = maker.is_none() && column == "rhs" && *row.table == *"_Item_Note_any";
+        anything || may_read_of(access, table, maker.is_none_or(|maker| maker == user))
+    };
+    may_read_of(access, &row.table, row.creator == Some(user)) && ENDS.into_iter().all(goes_with)
+}
+
+/// What links name, by column.
+const ENDS: [(&str, &str); 2] = [("lhs", "Item"), ("rhs", "Note")];
+
+/// Who made the row that a link names, if anybody has.
+fn maker_of(link: &Row, column: &str, table: &str, rows: &[Row]) -> Option<User> {
+    let id = link.field(column).and_then(|field| value::string_value(&field.value))?;
+    let is_it = |other: &&Row| *other.table == *table && other.id.to_text().eq_ignore_ascii_case(&id);
+    rows.iter().find(is_it).and_then(|other| other.creator)
+}
+
+/// Whether somebody has made both rows that a link names.
+fn names_made(link: &Row, rows: &[Row]) -> bool {
+    ENDS.into_iter().all(|(column, table)| maker_of(link, column, table, rows).is_some())
 }
 
 /// How a permission stands to somebody.
@@ -60,12 +89,15 @@ pub struct Witness {
     people: Vec<User>,
     /// By space and user, rows that they might read at some time, or wrote: their ids are no secret to them.
     met: BTreeSet<(u32, User, RowRef)>,
+    /// By space, links that were there before a row that they name. From when on a view was shown is not remembered: they may be taken back
+    /// from people who could not see them yet.
+    early: BTreeSet<(u32, RowRef)>,
 }
 
 impl Witness {
     /// Knows nothing of these people.
     pub(crate) fn new(people: Vec<User>) -> Self {
-        Self { people, met: BTreeSet::new() }
+        Self { people, met: BTreeSet::new(), early: BTreeSet::new() }
     }
 
     /// What people may read is about to change: what they could read so far is no secret to them.
@@ -73,11 +105,20 @@ impl Witness {
         let rows = rows(db, recent, space)?;
         for user in &self.people {
             if let Some(access) = directory::access_in(db, space, *user)? {
-                let readable = rows.iter().filter(|row| may_read(&access, *user, row));
+                let readable = rows.iter().filter(|row| may_read(&access, *user, row, &rows));
                 self.met.extend(readable.map(|row| (space, *user, row.reference())));
             }
         }
         Ok(())
+    }
+
+    /// An upload is about to be merged. It may create the end of a link, and close the link to people who could read it so far.
+    pub(crate) fn merges(&mut self, at: At<'_>) -> Result<(), StoreError> {
+        let (db, recent, space) = at;
+        let all = rows(db, recent, space)?;
+        let is_early = |row: &&Row| row.pair.is_some() && row.is_live() && !names_made(row, &all);
+        self.early.extend(all.iter().filter(is_early).map(|row| (space, row.reference())));
+        if self.early.is_empty() { Ok(()) } else { self.closes(at) }
     }
 
     /// Something is about to be sent to a user.
@@ -88,6 +129,8 @@ impl Witness {
         entries: &[SeenEntry],
     ) -> Result<Option<String>, StoreError> {
         let access = directory::access_in(db, space, user)?;
+        let links = entries.iter().any(|entry| entry.row.table.starts_with('_'));
+        let all = if links { rows(db, recent, space)? } else { Vec::new() };
         for entry in entries {
             let Some(access) = &access else {
                 return Ok(Some(format!("{} was sent to somebody without access", entry.id)));
@@ -95,11 +138,14 @@ impl Witness {
             let row = spaces::row(db, recent, space, &entry.row)?;
             let deletes = entry.operation == Operation::Delete;
             let harmless = match &row {
-                Some(row) => may_read(access, user, row),
+                Some(row) => may_read(access, user, row, &all),
                 // There has never been such a row.
                 None => deletes,
             };
-            let known = || deletes && self.met.contains(&(space, user, entry.row.clone()));
+            let met = self.met.contains(&(space, user, entry.row.clone()));
+            // What is sent was read a moment ago: then the end of such a link may not have been there.
+            let early = self.early.contains(&(space, entry.row.clone()));
+            let known = || if deletes { met || early } else { met && early };
             if !harmless && !known() {
                 return Ok(Some(format!("{entry:?} was sent to somebody who may not see it")));
             }

@@ -118,8 +118,11 @@ impl History<'_> {
                 if client.is_foreign {
                     continue;
                 }
-                let seen: Vec<Row> =
-                    truth.iter().filter(|row| oracle::may_read(&access, client.user, row)).cloned().collect();
+                let seen: Vec<Row> = truth
+                    .iter()
+                    .filter(|row| oracle::may_read(&access, client.user, row, &truth))
+                    .cloned()
+                    .collect();
                 compare(&client.db, &seen).map_err(|problem| format!("client {number}: {problem}"))?;
             }
             let head = spaces::head(db, &recent, no).map_err(broken)?.seq;

@@ -45,6 +45,8 @@ const SHARED: &[(&str, u64)] = &[
     ("no-view-echo", 0),
     ("leaky-views", 4),
     ("kept-rows", 44),
+    ("links-stay", 29),
+    ("late-ends", 60),
     ("foreign-cursor", 521),
     ("reused-transitions", 2_768),
     ("saved-first", 13_472),

@@ -1,5 +1,6 @@
 //! One upload: which stored state it needs, and what it does to it.
 
+mod ends;
 mod filtered;
 mod links;
 mod relayed;
@@ -35,7 +36,10 @@ struct PairSlot {
     dirty: bool,
 }
 
-/// An upload on its way through the engine: ask [`Batch::needs`] and supply until nothing is needed (three rounds at
+/// Most rounds of loading: entries, rows and pairs; what links need; and where very many links wait for one row, their places.
+pub const MAX_ROUNDS: usize = 10;
+
+/// An upload on its way through the engine: ask [`Batch::needs`] and supply until nothing is needed ([`MAX_ROUNDS`] at
 /// most), then [`Batch::finish`].
 pub struct Batch<'a> {
     context: Context<'a>,
@@ -46,6 +50,14 @@ pub struct Batch<'a> {
     wanted_rows: Vec<RowRef>,
     wanted_pairs: Vec<PairKey>,
     asked_entries: bool,
+    /// Links that the upload inserts, each with the rows that it may name.
+    links: Vec<(RowRef, [Vec<RowRef>; 2])>,
+    /// Rows that links may wait for, and how many places for them have been asked for.
+    waiting: BTreeMap<RowRef, usize>,
+    /// These places, of rows that links begin to wait for.
+    places: BTreeMap<RowRef, ends::Places>,
+    /// Rows that the upload created.
+    born: Vec<RowRef>,
     /// Rows whose DELETE in this upload lost or was refused: the links deleted with them come back too.
     undeleted: Vec<RowKey>,
     /// The upload holds more DELETEs than the policy permits.
@@ -66,6 +78,10 @@ impl<'a> Batch<'a> {
             wanted_rows: Vec::new(),
             wanted_pairs: Vec::new(),
             asked_entries: false,
+            links: Vec::new(),
+            waiting: BTreeMap::new(),
+            places: BTreeMap::new(),
+            born: Vec::new(),
             undeleted: Vec::new(),
             too_many_deletes: false,
             effects: Effects::default(),
@@ -90,12 +106,18 @@ impl<'a> Batch<'a> {
             if !id.is_minted() || Mutation::RelayedWords.is_active() {
                 batch.entries.insert(id, None);
             }
-            if let Some(row) = row {
-                batch.want_row(row);
-            }
             if let Some(pair) = pair {
                 batch.want_pair(pair);
             }
+            let Some(row) = row else { continue };
+            if let Incoming::Change(Change { operation: Operation::Insert, fields, .. }) = &batch.incoming[at]
+            {
+                match pair {
+                    Some(_) => batch.want_ends(row.clone(), &fields.clone()),
+                    None => batch.want_waiting(row.clone()),
+                }
+            }
+            batch.want_row(row);
         }
         batch
     }
@@ -103,6 +125,9 @@ impl<'a> Batch<'a> {
     /// What must be loaded next. Nothing is asked for twice.
     pub fn needs(&mut self) -> Needs {
         let first = !core::mem::replace(&mut self.asked_entries, true);
+        if !first {
+            self.want_places();
+        }
         Needs {
             entries: if first { self.entries.keys().copied().collect() } else { Vec::new() },
             rows: core::mem::take(&mut self.wanted_rows),
@@ -156,6 +181,9 @@ impl<'a> Batch<'a> {
                 Incoming::Change(change) => self.change(change, access, arrival),
                 Incoming::Refused(refused) => self.refused(refused, arrival),
             }
+        }
+        if !access.private {
+            self.settle_ends()?;
         }
         self.effects.head.bytes += self.effects.log.iter().map(|record| record.raw.len() as u64).sum::<u64>();
         let rows = self.rows.into_values().filter(|slot| slot.dirty);
@@ -364,6 +392,7 @@ impl<'a> Batch<'a> {
         if created && row.creator.is_none() && !access.private {
             row.creator = Some(access.user);
             row.born_seq = now.seq;
+            self.born.push(reference.clone());
         }
         if change.operation == Operation::Delete && merged.verdict != Verdict::Applied {
             self.undeleted.push(reference.key.clone());

@@ -3,10 +3,11 @@
 use alloc::vec::Vec;
 use lattice_protocol::{Field, Outgoing};
 
-use super::Stream;
-use super::ids::{Act, Claim};
+use super::ids::{Act, Claim, Minters};
+use super::{PullData, Stream};
 use crate::mutation::Mutation;
 use crate::rows::{FieldState, Row};
+use crate::types::{Cursor, Seq};
 
 /// How a row of a page is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +22,66 @@ enum Sent {
     Difference,
 }
 
+/// Where in its frame a row goes. Clients read a row that a link names without a look whether it is there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Place {
+    /// Links that go: before their ends do.
+    First,
+    /// Rows, in the order of the page.
+    Between,
+    /// Links that come: after their ends.
+    Last,
+}
+
 impl Stream {
+    /// Sends the rows of a page.
+    pub(super) fn page(&mut self, data: &PullData, minters: &Minters, out: &mut Vec<Outgoing>) {
+        let mut rows: Vec<&Row> = data.rows.iter().collect();
+        if !rows.is_sorted_by_key(|row| self.place(row)) {
+            rows.sort_by_key(|row| self.place(row));
+            return self.reordered(&rows, data, minters, out);
+        }
+        let last = rows.len().checked_sub(1);
+        for (at, row) in rows.into_iter().enumerate() {
+            let mut claim = self.claim(minters, Cursor { position: row.last_seq, ..self.cursor });
+            if (!data.more && Some(at) == last) || Mutation::ClaimsMore.is_active() {
+                claim = minters.complete(data.head);
+            }
+            self.difference(row, claim, out);
+        }
+    }
+
+    /// Sends the rows of a page in another order than theirs: only the last entry claims anything of it.
+    fn reordered(&mut self, rows: &[&Row], data: &PullData, minters: &Minters, out: &mut Vec<Outgoing>) {
+        let mut last = None;
+        for row in rows {
+            let sent = out.len();
+            self.difference(row, self.claim(minters, self.cursor), out);
+            last = (out.len() > sent).then_some(*row).or(last);
+        }
+        let (Some(last), Some(end)) = (last, data.rows.last()) else { return };
+        out.pop();
+        let claim = match data.more {
+            true => self.claim(minters, Cursor { position: end.last_seq, ..self.cursor }),
+            false => minters.complete(data.head),
+        };
+        self.difference(last, claim, out);
+    }
+
+    /// Where the row goes in its frame.
+    fn place(&self, row: &Row) -> Place {
+        if row.pair.is_none() || !(self.view.is_restricted() || self.prior.is_some()) {
+            return Place::Between;
+        }
+        match self.decide(row) {
+            Sent::TakenBack => Place::First,
+            Sent::Difference if row.deleted => Place::First,
+            Sent::Whole => Place::Last,
+            Sent::Difference if row.created_seq > self.cursor.base => Place::Last,
+            Sent::Nothing | Sent::Difference => Place::Between,
+        }
+    }
+
     /// Sends one row of a page. `claim` is what the replica has once it has applied that.
     pub(super) fn difference(&mut self, row: &Row, claim: Claim<'_>, out: &mut Vec<Outgoing>) {
         if row.hidden || !row.exists {
@@ -79,8 +139,16 @@ impl Stream {
         if !view.is_restricted() {
             return Sent::Difference;
         }
-        if !view.may_read(row) || !view.lists(row) {
+        if !view.lists(row) {
             return Sent::Nothing;
+        }
+        if !view.may_read(row) {
+            // A link that was shown before its end was created.
+            return match view.might_read(row, base, |since| self.reached(since)) {
+                true if row.deleted => Sent::Difference,
+                true => Sent::TakenBack,
+                false => Sent::Nothing,
+            };
         }
         if row.deleted {
             return Sent::Difference;
@@ -99,12 +167,19 @@ impl Stream {
         }
     }
 
+    /// Up to where the replica may have been sent rows in this view as they were before `since`. Corrections are ahead of the position.
+    fn reached(&self, since: Seq) -> Seq {
+        let ahead = self.opened.is_some_and(|opened| since > opened);
+        if ahead { self.newest } else { self.began_at }
+    }
+
     /// The replica has parts of other views, at `base` or later, and of this one up to the position.
     fn decide_in_transition(&self, row: &Row) -> Sent {
         let Some(prior) = &self.prior else { return Sent::Difference };
         let (view, base) = (&self.view, self.cursor.base);
         if row.deleted {
-            let concerned = view.shows(row) || prior.may_hold(row);
+            let shown = self.decide_in_view(row) != Sent::Nothing;
+            let concerned = shown || prior.may_hold(row);
             return if row.last_seq > base && concerned { Sent::Difference } else { Sent::Nothing };
         }
         if view.shows(row) {

@@ -51,6 +51,9 @@ pub struct PullRequest {
     /// Of tombstones only those whose `last_seq` is greater than this too: at that seq the replica held nothing. The store leaves
     /// the others out itself; a space may consist of little else.
     pub deleted_after: Seq,
+    /// Views are not the same for all: of links of which an end is not known, the store looks whether it is there now
+    /// ([`Row::unknown_ends`]).
+    pub ends: bool,
     /// Most rows of the page.
     pub max_rows: usize,
     /// Most bytes of stored rows, of page and corrections each; one row is always read.
@@ -64,7 +67,7 @@ impl PullRequest {
     /// A page of rows after a seq, with all tombstones.
     #[must_use]
     pub fn page(after: Seq, max_rows: usize, max_bytes: usize) -> Self {
-        Self { after, deleted_after: 0, max_rows, max_bytes, corrections: Vec::new() }
+        Self { after, deleted_after: 0, ends: false, max_rows, max_bytes, corrections: Vec::new() }
     }
 
     /// Whether the page has a row with this `last_seq` at all.
@@ -154,6 +157,10 @@ pub struct Stream {
     live: bool,
     /// The newest seq that anything sent may be of: corrections are ahead of the position.
     newest: Seq,
+    /// Rows up to here the replica may have been sent in this view before this stream.
+    began_at: Seq,
+    /// The head of the first snapshot of which this stream sent anything in this view.
+    opened: Option<Seq>,
     verdicts: VecDeque<Verdict>,
     next_verdict: u64,
     /// Verdicts below it were there when the last pull was asked for. What was read then may be older than the others.
@@ -180,6 +187,8 @@ impl Stream {
         let base = if Mutation::PositionOnly.is_active() { cursor.position } else { cursor.base };
         let cursor = Cursor { base, ..cursor };
         let live = Mutation::StartsLive.is_active() && cursor.base == cursor.position;
+        // On the way from other views, `base` is of those.
+        let began_at = if prior.is_some() { cursor.position } else { cursor.base.max(cursor.position) };
         Self {
             writer,
             echoes: view.is_restricted() || prior.is_some() || restored,
@@ -191,6 +200,8 @@ impl Stream {
             empty_at,
             live,
             newest: head.max(cursor.base).max(cursor.position),
+            began_at,
+            opened: None,
             verdicts: VecDeque::new(),
             next_verdict: 0,
             asked_verdicts: 0,
@@ -214,16 +225,22 @@ impl Stream {
             .prior
             .get_or_insert_with(|| Box::new(Prior { views: Vec::new(), base, user, outdated: false }));
         let until = self.newest;
+        // Nothing was sent in it before this stream, or that is not known.
+        let from = if self.began_at == 0 { self.opened.unwrap_or(MAX_SEQ) } else { 0 };
         match prior.views.iter().position(|shown| shown.view.id() == self.view.id()) {
-            Some(at) => prior.views[at].until = prior.views[at].until.max(until),
+            Some(at) => {
+                let shown = &mut prior.views[at];
+                (shown.from, shown.until) = (shown.from.min(from), shown.until.max(until));
+            }
             None if prior.views.len() >= MAX_PRIOR_VIEWS => return false,
-            None => prior.views.push(Shown { view: Arc::clone(&self.view), until }),
+            None => prior.views.push(Shown { view: Arc::clone(&self.view), from, until }),
         }
         let cursor = Cursor { base: prior.base, position: 0 };
         self.echoes = true;
         self.announces = true;
         self.empty_at = None;
         self.view = view;
+        (self.began_at, self.opened) = (0, None);
         self.move_to(cursor);
         self.live = false;
         self.transition = nonce;
@@ -385,25 +402,20 @@ impl Stream {
             Some(_) if Mutation::NoTombstones.is_active() => MAX_SEQ,
             empty_at => empty_at.unwrap_or(0),
         };
-        PullRequest { after: self.cursor.position, deleted_after, max_rows: 0, max_bytes, corrections }
+        let ends = self.view.is_restricted() || self.prior.is_some();
+        PullRequest { after: self.cursor.position, deleted_after, ends, max_rows: 0, max_bytes, corrections }
     }
 
     /// Takes what was read for `request` and says what is to be sent. `minter` is the space's own.
     pub fn pulled(&mut self, request: &PullRequest, data: PullData, minter: &Minter) -> Delivery {
         debug_assert_eq!(request.after, self.cursor.position);
         let mut delivery = Delivery::default();
-        self.newest = self.newest.max(data.head);
+        let head = data.head;
         let minters = self.minters(minter);
-        let mut before = self.cursor;
-        let last = data.rows.len().checked_sub(1);
-        for (at, row) in data.rows.iter().enumerate() {
-            let mut claim = self.claim(&minters, Cursor { position: row.last_seq, ..before });
-            if (!data.more && Some(at) == last) || Mutation::ClaimsMore.is_active() {
-                claim = minters.complete(data.head);
-            }
-            self.difference(row, claim, &mut delivery.entries);
-            before = Cursor { position: row.last_seq, ..before };
-        }
+        self.page(&data, &minters, &mut delivery.entries);
+        let position = data.rows.last().map_or(self.cursor.position, |row| row.last_seq);
+        let before = Cursor { position, ..self.cursor };
+        self.sees(head);
         if data.more {
             self.move_to(before);
         } else {
@@ -422,9 +434,15 @@ impl Stream {
     /// Takes what was read for [`Stream::corrections_request`]: the stream stays where it is.
     pub fn corrected(&mut self, request: &PullRequest, data: PullData, minter: &Minter) -> Delivery {
         let mut delivery = Delivery::default();
-        self.newest = self.newest.max(data.head);
+        self.sees(data.head);
         self.correct(request, data.corrected, &self.minters(minter), &mut delivery);
         delivery
+    }
+
+    /// Something of a snapshot with this head is sent.
+    fn sees(&mut self, head: Seq) {
+        self.newest = self.newest.max(head);
+        self.opened = self.opened.or(Some(head));
     }
 
     fn move_to(&mut self, cursor: Cursor) {

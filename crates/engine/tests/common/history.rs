@@ -89,15 +89,36 @@ macro_rules! note {
     };
 }
 
-/// Whether policy lets this user be sent a row, said once more in other words than the engine's.
-fn may_read(policy: &Policy, role: Role, user: [u8; 16], row: &Row) -> bool {
-    let table = match policy.tables.get(&*row.table) {
+/// Whether policy lets this user be sent a row of a table, said once more in other words than the engine's: `own` says whether the
+/// user created it.
+fn may_read_of(policy: &Policy, role: Role, table: &str, own: bool) -> bool {
+    let table = match policy.tables.get(table) {
         Some(table) => table,
         None if policy.unlisted_tables == Unlisted::Deny => return false,
         None => &policy.default,
     };
     table.read.any.is_some_and(|least| role >= least)
-        || (table.read.own.is_some_and(|least| role >= least) && row.creator == Some(user))
+        || (table.read.own.is_some_and(|least| role >= least) && own)
+}
+
+/// The same for a row: a link goes with the document and the note that it names. Of one that nobody has created yet it counts
+/// whether it might be the user's own.
+fn may_read(policy: &Policy, role: Role, user: [u8; 16], row: &Row, rows: &BTreeMap<RowRef, Row>) -> bool {
+    let ends = [("lhs", "Doc"), ("rhs", "Note")].into_iter().all(|(column, table)| {
+        let Some(key) = row.field(column).and_then(|field| (0..20).find(|key| field.value == end(*key)))
+        else {
+            return true;
+        };
+        let named = RowRef { table: ByteString::from_static(table), key: RowKey::Uuid([key; 16]) };
+        let creator = rows.get(&named).and_then(|row| row.creator);
+        may_read_of(policy, role, table, creator.is_none_or(|creator| creator == user))
+    });
+    ends && may_read_of(policy, role, &row.table, row.creator == Some(user))
+}
+
+/// A link names a row by this.
+fn end(key: u8) -> Bytes {
+    text(&RowId { key: RowKey::Uuid([key; 16]), spelling: Spelling::default() }.to_text())
 }
 
 impl History {
@@ -268,15 +289,22 @@ impl History {
         views.insert(0, (Arc::new(again), None));
     }
 
+    /// What people could read so far is no secret to them.
+    fn meet(&mut self, who: impl Fn(&Client) -> bool) {
+        let rows = self.store.by_reference();
+        for client in self.clients.iter().filter(|client| who(client)) {
+            let Some(role) = client.role else { continue };
+            let readable = rows.values().filter(|row| may_read(&self.policy, role, client.user, row, &rows));
+            self.met.extend(readable.map(|row| (client.user, row.reference())));
+        }
+    }
+
     /// What people may read is about to change: what they could read so far is no secret to them, and the views that they
     /// were shown end here.
     fn close_views(&mut self, who: impl Fn(&Client) -> bool) {
-        let (rows, head) = (self.store.rows(), self.store.head.seq);
+        let head = self.store.head.seq;
+        self.meet(&who);
         for client in self.clients.iter().filter(|client| who(client)) {
-            if let Some(role) = client.role {
-                let readable = rows.iter().filter(|row| may_read(&self.policy, role, client.user, row));
-                self.met.extend(readable.map(|row| (client.user, row.reference())));
-            }
             for (_, until) in self.remembered.get_mut(&client.user).into_iter().flatten() {
                 *until = until.or(Some(head));
             }
@@ -300,8 +328,11 @@ impl History {
     fn connect(&mut self, at: usize) {
         let Some(view) = self.view(at) else { return };
         let head = self.store.head.seq;
-        let shown =
-            |(view, until): &Remembered| Shown { view: Arc::clone(view), until: until.unwrap_or(head) };
+        let shown = |(view, until): &Remembered| Shown {
+            view: Arc::clone(view),
+            from: 0,
+            until: until.unwrap_or(head),
+        };
         let remembered = self.remembered.get(&self.clients[at].user).into_iter().flatten();
         let remembered: Vec<Shown> = remembered.map(shown).collect();
         self.remember(at, &view);
@@ -366,11 +397,11 @@ impl History {
                     rows.iter()
                         .any(|(held, values)| *held.table == *TABLES[LINKS] && values.get("rhs") == Some(rhs))
                 };
-                let rhs = text(["x", "y"][value as usize % 2]);
+                let rhs = end(10 + value as u8 % 2);
                 if taken(&self.clients[at].rows, &rhs) {
                     return;
                 }
-                vec![("lhs", text("l")), ("rhs", rhs)]
+                vec![("lhs", end(0)), ("rhs", rhs)]
             }
             (false, 0..=6) => vec![("a", integer(value)), ("b", integer(value))],
             (false, _) => vec![(column, integer(value))],
@@ -423,6 +454,10 @@ impl History {
 
     fn upload(&mut self, at: usize) {
         let count = 1 + self.rng.below(3);
+        // A link may be closed to those who could read it until its end came.
+        if self.store.rows().iter().any(|row| row.pair.is_some() && row.ends.rows.contains(&None)) {
+            self.meet(|_| true);
+        }
         let client = &mut self.clients[at];
         let (Some(stream), Some(role)) = (&mut client.stream, client.role) else { return };
         let changes: Vec<Change> = client.pending.iter().skip(client.sent).take(count).cloned().collect();
@@ -489,13 +524,12 @@ impl History {
     fn permitted(&mut self, at: usize, entries: &[Outgoing]) -> Result<(), String> {
         let Client { user, role, .. } = self.clients[at];
         let Some(role) = role else { return Err(format!("client {at} may not be sent anything")) };
-        let rows: BTreeMap<RowRef, Row> =
-            self.store.rows().into_iter().map(|row| (row.reference(), row)).collect();
+        let rows = self.store.by_reference();
         for entry in entries {
             let reference = RowRef { table: entry.table.clone(), key: entry.row.key.clone() };
             let met = self.met.contains(&(user, reference.clone()));
             let row = rows.get(&reference);
-            let may_read = row.is_some_and(|row| may_read(&self.policy, role, user, row));
+            let may_read = row.is_some_and(|row| may_read(&self.policy, role, user, row, &rows));
             let permitted = match entry.operation {
                 Operation::Delete => may_read || met,
                 _ => may_read,
@@ -622,7 +656,8 @@ impl History {
                 known.filter(|(_, value)| **value != null()).map(|(n, v)| (n.clone(), v.clone())).collect()
             };
             let mut expected: BTreeMap<RowRef, Values> = BTreeMap::new();
-            for row in self.store.rows() {
+            let rows = self.store.by_reference();
+            for row in rows.values() {
                 let values: Values = row.fields.iter().map(|f| (f.name.clone(), f.value.clone())).collect();
                 let asked = client.filter.as_ref().is_none_or(|filter| {
                     filter.names_table(&row.table)
@@ -630,7 +665,7 @@ impl History {
                 });
                 let shown = row.is_live() && !row.hidden && asked;
                 let has = app_has(client.app, &row.table, "a");
-                if shown && has && may_read(&self.policy, role, client.user, &row) {
+                if shown && has && may_read(&self.policy, role, client.user, row, &rows) {
                     expected.insert(row.reference(), solid(&row.table, &values));
                 }
             }

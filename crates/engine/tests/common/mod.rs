@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use lattice_engine::{
-    Access, Batch, Context, Corrected, Cursor, Effects, MintKey, Minter, PairKey, Policy, PullData,
-    PullRequest, Receipt, Role, Row, RowRef, Rule, Rules, SpaceHead, SpaceId, Verdict, WriterId,
+    Access, Batch, Context, Corrected, Cursor, Effects, MAX_ROUNDS, MintKey, Minter, PairKey, Policy,
+    PullData, PullRequest, Receipt, Role, Row, RowRef, Rule, Rules, SpaceHead, SpaceId, Verdict, WriterId,
 };
 use lattice_protocol::{Change, EntryId, Incoming};
 
@@ -85,7 +85,7 @@ impl Memory {
             if needs.is_empty() {
                 break;
             }
-            assert!(round < 4, "a batch needs a bounded number of rounds");
+            assert!(round < MAX_ROUNDS, "a batch needs a bounded number of rounds");
             for id in needs.entries {
                 if let Some(receipt) = self.entries.get(&id) {
                     batch.supply_entry(id, *receipt);
@@ -133,6 +133,11 @@ impl Memory {
         let mut rows: Vec<Row> = self.rows.values().map(decode).collect();
         rows.sort_by_key(|row| row.last_seq);
         rows
+    }
+
+    /// The state of all rows, by what they are found by.
+    pub(crate) fn by_reference(&self) -> BTreeMap<RowRef, Row> {
+        self.rows().into_iter().map(|row| (row.reference(), row)).collect()
     }
 
     /// Answers a pull.

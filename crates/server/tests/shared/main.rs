@@ -7,6 +7,7 @@ mod cast;
 mod converge;
 mod ends;
 mod hidden;
+mod links;
 mod members;
 mod moves;
 mod refused;

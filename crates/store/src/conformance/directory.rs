@@ -6,6 +6,7 @@ mod access;
 mod deletion;
 mod inbox;
 mod invites;
+mod links;
 mod members;
 mod races;
 mod version;
@@ -48,6 +49,7 @@ pub async fn directory<S: Store>(store: Arc<S>) {
     members::run(&store).await;
     invites::run(&store).await;
     inbox::run(&store).await;
+    links::run(&store).await;
     deletion::run(&store).await;
     version::run(&*store).await;
     races::run(&store).await;

@@ -124,7 +124,7 @@ pub(super) fn uuid_row() -> RowId {
     RowId { key: RowKey::Uuid(random_id(&SystemRandom)), spelling: Spelling::default() }
 }
 
-fn change(operation: Operation, table: &str, row: &RowId, fields: &[(&str, Bytes)]) -> Change {
+pub(super) fn change(operation: Operation, table: &str, row: &RowId, fields: &[(&str, Bytes)]) -> Change {
     let field = |(name, value): &(&str, Bytes)| Field { name: ByteString::from(*name), value: value.clone() };
     Change {
         id: entry_id(),

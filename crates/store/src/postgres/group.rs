@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
-use lattice_engine::{Batch, Context, Effects, Needs, SpaceId};
+use lattice_engine::{Batch, Context, Effects, MAX_ROUNDS, Needs, SpaceId};
 use tokio_postgres::Statement;
 use uuid::Uuid;
 
@@ -19,9 +19,6 @@ use crate::StoreError;
 use crate::directory::AccessRecord;
 use crate::rules::standing::Standing;
 use crate::stored::seen;
-
-/// Most rounds of loading: entries, rows and pairs; then what links need.
-const MAX_ROUNDS: usize = 4;
 
 /// What became of each upload of a group, and the version of what anybody may do that it was decided by.
 pub(super) struct Stored {

@@ -1,7 +1,9 @@
 //! Reading a page, the head and what is to be corrected, in one snapshot.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use lattice_engine::{Corrected, Needs, PairKey, PullData, PullRequest, RowRef, SpaceId};
+use lattice_engine::{Corrected, End, Needs, PairKey, PullData, PullRequest, RowRef, SpaceId};
 use tokio_postgres::types::ToSql;
 
 use super::error::PgError;
@@ -63,7 +65,31 @@ pub(super) async fn pull(
     }
     let more = available > i64::try_from(rows.len()).unwrap_or(i64::MAX);
     let corrected = corrections(connection, space, request).await?;
-    Ok(Pulled { data: PullData { head, rows, more, corrected }, version })
+    let mut data = PullData { head, rows, more, corrected };
+    if request.ends {
+        look_for_ends(connection, space, &mut data).await?;
+    }
+    Ok(Pulled { data, version })
+}
+
+/// Looks for the rows that links name which know nothing of them. Who created a row never changes, so this may be read a little later than the
+/// page: a link whose end came in between follows at its new place.
+async fn look_for_ends(connection: &Connection, space: SpaceId, data: &mut PullData) -> Result<(), PgError> {
+    let unknown: Vec<RowRef> = data.rows_mut().flat_map(|link| link.unknown_ends()).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let loads = Loads::prepare(connection).await?;
+    let mut overlay = Overlay::default();
+    load(connection, &loads, space, &mut overlay, unknown, Vec::new()).await?;
+    let found: BTreeMap<RowRef, End> =
+        overlay.rows()?.filter_map(|row| Some((row.reference(), row.as_end()?))).collect();
+    data.rows_mut().for_each(|link| {
+        if !link.unknown_ends().is_empty() {
+            link.know_ends(|reference| found.get(reference).cloned());
+        }
+    });
+    Ok(())
 }
 
 /// The rows that are to be corrected, in their order, as many as fit.

@@ -1,5 +1,7 @@
 //! The statements of spaces. Functions here know SQL and nothing of the merge rules.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use lattice_engine::mutation::Mutation;
@@ -215,7 +217,31 @@ pub fn pull(
         bytes += found.as_ref().map_or(0, size) + keeper.as_ref().map_or(0, size);
         corrected.push(Corrected { row: found, keeper });
     }
-    Ok(PullData { head, rows, more, corrected })
+    let mut data = PullData { head, rows, more, corrected };
+    if request.ends {
+        look_for_ends(connection, recent, space, &mut data)?;
+    }
+    Ok(data)
+}
+
+/// Looks for the rows that links name which know nothing of them.
+fn look_for_ends(
+    connection: &Connection,
+    recent: &Snapshot,
+    space: u32,
+    data: &mut PullData,
+) -> Result<(), StoreError> {
+    for link in data.rows_mut() {
+        let mut found = BTreeMap::new();
+        for reference in link.unknown_ends() {
+            let end = row(connection, recent, space, &reference)?.and_then(|row| row.as_end());
+            found.extend(end.map(|end| (reference, end)));
+        }
+        if !found.is_empty() {
+            link.know_ends(|reference| found.get(reference).cloned());
+        }
+    }
+    Ok(())
 }
 
 /// Lines of the audit log after `after`, in order.
