@@ -121,7 +121,12 @@ fn the_first_edit_of_a_received_row_is_an_edit_of_what_differs() {
         json!({"name": {"kind": 2, "value": "mine again"}})
     );
 
-    // Once it has applied that, another value is an edit.
+    // Once it has applied that, another value is an edit. What was sent before the marker has come when the marker has.
+    let marker = new_row();
+    writer.store(&[&Entry::insert("Item", &marker).integer("count", 0)]);
+    let rest =
+        device.until(|heard| heard.entries.iter().any(|entry| entry["globalRowId"] == *marker)).entries;
+    acks(&mut device, &rest);
     device.store(&[&edited(&row, "mine again", 1, "x")]);
     assert_eq!(
         writer.until_entries(1).entries[0]["changedFields"],

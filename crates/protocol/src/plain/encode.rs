@@ -100,6 +100,8 @@ pub struct Welcome<'a> {
     pub max_frame_bytes: u64,
     /// Most changes of an upload that are accepted.
     pub max_changes: u64,
+    /// The server's clock, in microseconds since 1970.
+    pub now_us: i64,
 }
 
 /// An object in the making.
@@ -153,6 +155,11 @@ impl Object {
         if let ResetReason::Restored { since_us } = reason {
             timestamp::write(self.key("since"), since_us);
         }
+    }
+
+    /// Seconds since 1970, as the `timestamp` of changes.
+    fn time(&mut self, key: &str, time_us: i64) {
+        timestamp::write(self.key(key), time_us);
     }
 
     fn uuid(&mut self, key: &str, id: &[u8; 16]) {
@@ -222,6 +229,7 @@ pub fn encode_welcome(welcome: &Welcome<'_>) -> Bytes {
     frame.text_or_null("clientId", welcome.client_id);
     frame.number("maxFrameBytes", welcome.max_frame_bytes);
     frame.number("maxChanges", welcome.max_changes);
+    frame.time("serverTime", welcome.now_us);
     frame.finish()
 }
 
@@ -409,8 +417,10 @@ pub fn encode_error(code: Code, message: &str, retry_after_s: Option<u64>, space
     frame.finish()
 }
 
-/// The answer to `ping`.
+/// The answer to `ping`. `now_us` is the server's clock, in microseconds since 1970.
 #[must_use]
-pub fn encode_pong() -> Bytes {
-    Object::frame("pong").finish()
+pub fn encode_pong(now_us: i64) -> Bytes {
+    let mut frame = Object::frame("pong");
+    frame.time("serverTime", now_us);
+    frame.finish()
 }

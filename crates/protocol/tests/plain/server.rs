@@ -168,12 +168,18 @@ fn frames_are_written_as_documented() {
     );
     let entries = [plain::encode_entry(&entry(&[]), Format::default())];
     let entry_json = text(&entries[0]);
-    let welcome = Welcome { user: [0xab; 16], client_id: None, max_frame_bytes: 1 << 40, max_changes: 5 };
+    let welcome = Welcome {
+        user: [0xab; 16],
+        client_id: None,
+        max_frame_bytes: 1 << 40,
+        max_changes: 5,
+        now_us: 1_500_000,
+    };
     let cases = [
         (
             plain::encode_welcome(&welcome),
             format!(
-                r#"{{"type":"ready","protocol":"lattice.json.v1","user":{id},"clientId":null,"maxFrameBytes":1099511627776,"maxChanges":5}}"#
+                r#"{{"type":"ready","protocol":"lattice.json.v1","user":{id},"clientId":null,"maxFrameBytes":1099511627776,"maxChanges":5,"serverTime":1.5}}"#
             ),
         ),
         (
@@ -217,7 +223,10 @@ fn frames_are_written_as_documented() {
             plain::encode_error(Code::BadFrame, "", None, None),
             r#"{"type":"error","code":"bad_frame","message":""}"#.to_owned(),
         ),
-        (plain::encode_pong(), r#"{"type":"pong"}"#.to_owned()),
+        (
+            plain::encode_pong(1_711_800_000_123_456),
+            r#"{"type":"pong","serverTime":1711800000.123456}"#.to_owned(),
+        ),
     ];
     for (frame, expected) in &cases {
         assert_eq!(text(frame), expected);

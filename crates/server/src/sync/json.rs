@@ -177,6 +177,7 @@ impl<'a> Json<'a> {
     async fn frame(&mut self, payload: Bytes) -> Result<(), End> {
         let bytes = payload.len();
         let decoded = off_thread(payload, |payload| decode(payload, MAX_CHANGES_PER_FRAME)).await;
+        self.session.set_time(self.state.clock.now_us());
         self.session.frame(decoded, bytes);
         self.work(false).await
     }

@@ -1,5 +1,6 @@
 //! The frames of the documentation, word for word; greetings; errors.
 
+use lattice_store::time::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::common::entry::{Entry, new_row};
@@ -156,7 +157,9 @@ fn the_subprotocol_is_negotiated() {
     let mut socket = handshake.socket();
     // Nothing comes unasked.
     socket.send_text(r#"{"type":"hello"}"#);
-    let ready = next(&mut socket);
+    let (ready, told) = without_time(next(&mut socket));
+    let off_s = told - SystemClock.now_us() as f64 / 1e6;
+    assert!(off_s.abs() < 60.0, "the server's time is {off_s} s off");
     assert_eq!(
         ready,
         json!({"type": "ready", "protocol": "lattice.json.v1", "user": ann.user, "clientId": null,
@@ -164,12 +167,20 @@ fn the_subprotocol_is_negotiated() {
     );
     // Binary messages are read as well.
     socket.send(r#"{"type":"ping","unknown":{"a":[1]}}"#);
-    assert_eq!(next(&mut socket), json!({"type": "pong"}));
+    let (pong, later) = without_time(next(&mut socket));
+    assert_eq!(pong, json!({"type": "pong"}));
+    assert!(told <= later && later < told + 60.0, "{told} and then {later}");
     // Whoever does not say hello is told what it would have been told.
     let mut socket = shake(&server, "/sync", &ann.token).socket();
     socket.send_text(r#"{"type":"ping"}"#);
-    assert_eq!(next(&mut socket), ready);
+    assert_eq!(without_time(next(&mut socket)).0, ready);
     assert_eq!(next(&mut socket)["type"], "pong");
+}
+
+/// The rest of a frame, and the time that it tells.
+fn without_time(mut frame: Value) -> (Value, f64) {
+    let time = frame.as_object_mut().and_then(|frame| frame.remove("serverTime"));
+    (frame, time.and_then(|time| time.as_f64()).expect("serverTime"))
 }
 
 #[test]

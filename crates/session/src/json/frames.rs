@@ -72,7 +72,7 @@ impl JsonSession {
             ClientFrame::Ack { .. } => {}
             ClientFrame::Presence { space, state } => self.show(space, state),
             ClientFrame::Auth { token } => self.out.push_back(JsonEffect::Authenticate { token }),
-            ClientFrame::Ping => self.send(encode_pong()),
+            ClientFrame::Ping => self.send(encode_pong(self.now_us)),
         }
     }
 

@@ -162,6 +162,8 @@ pub struct Switched {
 pub struct JsonSession {
     client: Client,
     limits: DeliveryLimits,
+    /// Microseconds since 1970, as it was told last.
+    now_us: i64,
     /// The client was told that the connection is ready.
     welcomed: bool,
     out: VecDeque<JsonEffect>,
@@ -196,6 +198,7 @@ impl JsonSession {
         Self {
             client,
             limits: DeliveryLimits::default(),
+            now_us: 0,
             welcomed: false,
             out: VecDeque::new(),
             subscriptions: Vec::new(),
@@ -210,6 +213,11 @@ impl JsonSession {
             switched,
             after_subscribe: None,
         }
+    }
+
+    /// Tells the time, in microseconds since 1970, that the client is told when it asks: before each frame.
+    pub fn set_time(&mut self, now_us: i64) {
+        self.now_us = now_us;
     }
 
     /// Changes how much is read and sent at once.
@@ -406,6 +414,7 @@ impl JsonSession {
             client_id: self.client.id.as_deref(),
             max_frame_bytes: self.client.max_frame_bytes,
             max_changes: MAX_CHANGES_PER_FRAME as u64,
+            now_us: self.now_us,
         });
         self.send(frame);
     }

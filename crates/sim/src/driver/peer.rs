@@ -273,6 +273,7 @@ impl Server {
                 if let Err(error) = &decoded {
                     self.violations.push(format!("connection {no}: {}: {}", error.code, error.detail));
                 }
+                session.set_time(self.now_us);
                 session.frame(decoded, frame.len());
             }
             Session::Http(_) => self.begin_request(no, &frame, rng),
