@@ -1,4 +1,5 @@
 //! Entries that the filter of a native client has made, and values as such a client sends back what it was sent.
+#![allow(clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 mod common;
 

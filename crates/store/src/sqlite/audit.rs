@@ -139,8 +139,11 @@ fn last_blocks(
     while let Some(row) = found.next()? {
         blocks.insert(seq_of(row.get(0)?), row.get(1)?);
     }
-    let first = blocks.keys().rev().take(MAX_LOOKED_AT).last().copied();
-    Ok(first.map_or_else(BTreeMap::new, |first| blocks.split_off(&first)))
+    let first = blocks.keys().rev().nth(MAX_LOOKED_AT - 1).copied();
+    Ok(match first {
+        Some(first) => blocks.split_off(&first),
+        None => blocks,
+    })
 }
 
 fn user_of(connection: &Connection, writer: WriterId) -> Result<Option<[u8; 16]>, StoreError> {
