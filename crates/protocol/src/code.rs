@@ -3,6 +3,8 @@
 use alloc::string::String;
 use core::fmt;
 
+use crate::plain::UploadId;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// Why something was refused.
@@ -119,6 +121,15 @@ pub struct FrameError {
     pub code: Code,
     /// One sentence for people. Never contains a value.
     pub detail: String,
+    /// JSON dialect: the upload that the frame would have been, if it says what it is called.
+    pub upload: Option<UploadId>,
+}
+
+impl FrameError {
+    /// A frame that is refused.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), upload: None }
+    }
 }
 
 impl fmt::Display for FrameError {

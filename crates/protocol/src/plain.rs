@@ -17,9 +17,9 @@ use crate::{Spelling, id};
 
 pub use crate::{code::FrameError, native::AckId};
 pub use change::Changes;
-pub use decode::{decode, decode_upload};
+pub use decode::{decode, decode_upload, is_cursor};
 pub use encode::{
-    ChangesFrame, Page, ResetReason, Status, UploadResult, Welcome, encode_access, encode_ack,
+    ChangesFrame, Page, ResetReason, Status, UploadResult, Welcome, encode_access, encode_ack, encode_auth,
     encode_current, encode_error, encode_page, encode_pong, encode_presence, encode_ready, encode_reset,
     encode_upload_answer, encode_welcome,
 };

@@ -108,6 +108,7 @@ fn a_json_client_is_told_and_closed() {
     client.upload("me", rows(2));
     let error = client.event("error");
     assert_eq!((&error["code"], &error["space"]), (&json!("quota_exceeded"), &json!("me")));
+    assert_eq!(error["id"], json!(2), "the upload that was not stored");
     assert!(error["retryAfter"].as_u64().is_some_and(|after| after > 0), "{error}");
     assert_over_quota(client.closed());
     assert_eq!(count(&server, &ann, "me"), 2);

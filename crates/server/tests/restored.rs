@@ -320,7 +320,7 @@ fn a_backup_under_uploads_holds_what_was_acknowledged_and_is_put_back() {
 /// The name that a restore gave to what it put aside.
 fn kept_as(said: &str) -> &str {
     let (_, name) = said.split_once("is kept as ").expect("it says where");
-    name.split_whitespace().next().expect("a name").trim_end_matches(';')
+    name.split(';').next().expect("a name").trim()
 }
 
 /// A backup that is put in place without the command counts as an older copy all the same.

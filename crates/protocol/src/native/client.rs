@@ -136,12 +136,12 @@ pub fn decode_server(frame: &Bytes) -> Result<ServerFrame, FrameError> {
 }
 
 fn bad(detail: &str) -> FrameError {
-    FrameError { code: Code::BadFrame, detail: detail.into() }
+    FrameError::new(Code::BadFrame, detail)
 }
 
 fn read_entry(text: &ByteString, raw: &str) -> Result<Outgoing, FrameError> {
     match entry::decode::<entry::FromServer>(text, raw) {
-        Incoming::Refused(refused) => Err(FrameError { code: refused.code, detail: refused.detail }),
+        Incoming::Refused(refused) => Err(FrameError::new(refused.code, refused.detail)),
         Incoming::Change(change) => Ok(Outgoing {
             id: change.id,
             id_spelling: change.id_spelling,
@@ -150,9 +150,8 @@ fn read_entry(text: &ByteString, raw: &str) -> Result<Outgoing, FrameError> {
             row: change.row,
             fields: change.fields,
             taken_back: change.filter_removal,
-            time_us: change.timestamp_us.ok_or_else(|| FrameError {
-                code: Code::BadEntry,
-                detail: format!("entry {} has no readable timestamp", change.id),
+            time_us: change.timestamp_us.ok_or_else(|| {
+                FrameError::new(Code::BadEntry, format!("entry {} has no readable timestamp", change.id))
             })?,
         }),
     }

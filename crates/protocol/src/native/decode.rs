@@ -37,10 +37,10 @@ pub fn decode(frame: &Bytes, max_changes: usize) -> Result<ClientFrame, FrameErr
         return Ok(ClientFrame::Typed);
     }
     match (known.changes, known.acks) {
-        (Some((_, count)), _) if count > max_changes => Err(FrameError {
-            code: Code::TooManyChanges,
-            detail: format!("the frame holds {count} changes; {max_changes} are accepted"),
-        }),
+        (Some((_, count)), _) if count > max_changes => Err(FrameError::new(
+            Code::TooManyChanges,
+            format!("the frame holds {count} changes; {max_changes} are accepted"),
+        )),
         (Some((changes, _)), _) => Ok(ClientFrame::Changes(changes)),
         (None, Some(ids)) => Ok(ClientFrame::Ack { ids }),
         (None, None) => Ok(ClientFrame::Other),
@@ -64,8 +64,7 @@ fn read_acks(frame: &[u8]) -> Option<Vec<EntryId>> {
 
 /// The frame as text. Checked once here, so that everything cut out of it is known to be text.
 pub(crate) fn frame_text(frame: &Bytes) -> Result<ByteString, FrameError> {
-    ByteString::try_from(frame.clone())
-        .map_err(|_| FrameError { code: Code::BadFrame, detail: "the frame is not UTF-8".into() })
+    ByteString::try_from(frame.clone()).map_err(|_| FrameError::new(Code::BadFrame, "the frame is not UTF-8"))
 }
 
 /// What to say of a frame that could not be parsed. The parser's own words would quote values.
@@ -75,7 +74,7 @@ pub(crate) fn json_error(error: &serde_json::Error) -> FrameError {
     } else {
         format!("the frame is not JSON: error at line {}, column {}", error.line(), error.column())
     };
-    FrameError { code: Code::BadFrame, detail }
+    FrameError::new(Code::BadFrame, detail)
 }
 
 /// The keys of a frame that are known. Of a key that is written twice the last one counts, as for clients.

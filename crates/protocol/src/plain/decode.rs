@@ -9,7 +9,7 @@ use super::{
     Upload, UploadId,
 };
 use crate::{
-    Code, FrameError,
+    Code, EntryId, FrameError,
     json::{self, Members},
     limits::{
         MAX_CLIENT_ID_BYTES, MAX_CURSOR_BYTES, MAX_POLL_CHANGES, MAX_PRESENCE_STATE_BYTES, MAX_TOKEN_BYTES,
@@ -38,7 +38,7 @@ pub fn decode(frame: &Bytes, max_changes: usize) -> Result<ClientFrame, FrameErr
         "hello" => ClientFrame::Hello(keys.hello(&text)?),
         "subscribe" => ClientFrame::Subscribe(keys.subscribe(&text)?),
         "unsubscribe" => ClientFrame::Unsubscribe { space: keys.space()? },
-        "upload" => ClientFrame::Upload(keys.upload(&text, max_changes)?),
+        "upload" => ClientFrame::Upload(keys.named_upload(&text, max_changes)?),
         "poll" => ClientFrame::Poll(keys.poll(&text)?),
         "ack" => ClientFrame::Ack {
             space: keys.space()?,
@@ -63,7 +63,14 @@ pub fn decode(frame: &Bytes, max_changes: usize) -> Result<ClientFrame, FrameErr
 pub fn decode_upload(body: &Bytes, max_changes: usize) -> Result<Upload, FrameError> {
     let text = checked_text(body)?;
     let keys = Keys::read(&text)?;
-    Ok(Upload { client_id: keys.client_id(&text)?, ..keys.upload(&text, max_changes)? })
+    Ok(Upload { client_id: keys.client_id(&text)?, ..keys.named_upload(&text, max_changes)? })
+}
+
+/// Whether a text may be a cursor. Every cursor that a server has made so far is the id of an entry; whether it leads anywhere is
+/// for the space to say.
+#[must_use]
+pub fn is_cursor(text: &str) -> bool {
+    text.len() <= MAX_CURSOR_BYTES && EntryId::parse(text).is_some()
 }
 
 /// The text, which is known to be one JSON value from here on.
@@ -75,7 +82,7 @@ fn checked_text(frame: &Bytes) -> Result<ByteString, FrameError> {
 }
 
 fn error(code: Code, detail: impl Into<String>) -> FrameError {
-    FrameError { code, detail: detail.into() }
+    FrameError::new(code, detail)
 }
 
 fn bad(detail: impl Into<String>) -> FrameError {
@@ -156,9 +163,10 @@ impl<'a> Keys<'a> {
             return Ok(None);
         }
         let cursor = self.text(frame, self.cursor, MAX_CURSOR_BYTES);
-        cursor.map(Some).ok_or_else(|| {
-            error(Code::BadCursor, format!("cursor is not a string of 1 to {MAX_CURSOR_BYTES} bytes"))
-        })
+        cursor
+            .filter(|cursor| is_cursor(cursor))
+            .map(Some)
+            .ok_or_else(|| error(Code::BadCursor, "cursor is none that a server has made"))
     }
 
     fn hello(&self, frame: &ByteString) -> Result<Hello, FrameError> {
@@ -199,6 +207,12 @@ impl<'a> Keys<'a> {
             _ => Err(bad("limit is not an integer of 1 or more")),
         });
         Ok(Poll { space: self.space()?, cursor: self.cursor(frame)?, limit: limit.transpose()? })
+    }
+
+    /// An upload, or why it is refused and what it is called.
+    fn named_upload(&self, frame: &ByteString, max_changes: usize) -> Result<Upload, FrameError> {
+        self.upload(frame, max_changes)
+            .map_err(|error| FrameError { upload: self.upload_id(frame).ok().flatten(), ..error })
     }
 
     fn upload(&self, frame: &ByteString, max_changes: usize) -> Result<Upload, FrameError> {

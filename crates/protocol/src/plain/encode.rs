@@ -402,9 +402,27 @@ pub fn encode_reset(space: Space, reason: ResetReason) -> Bytes {
     frame.finish()
 }
 
-/// A frame was refused, or a subscription ended. `message` is one sentence for people.
+/// The connection goes on with a new token, which is good for so many seconds; `None` if it does not expire.
 #[must_use]
-pub fn encode_error(code: Code, message: &str, retry_after_s: Option<u64>, space: Option<Space>) -> Bytes {
+pub fn encode_auth(expires_in_s: Option<u64>) -> Bytes {
+    let mut frame = Object::frame("auth");
+    match expires_in_s {
+        Some(seconds) => frame.number("expiresIn", seconds),
+        None => frame.raw("expiresIn", b"null"),
+    }
+    frame.finish()
+}
+
+/// A frame was refused, or a subscription ended. `message` is one sentence for people; `upload` is what the client called the
+/// upload that was refused.
+#[must_use]
+pub fn encode_error(
+    code: Code,
+    message: &str,
+    retry_after_s: Option<u64>,
+    space: Option<Space>,
+    upload: Option<&UploadId>,
+) -> Bytes {
     let mut frame = Object::frame("error");
     frame.text("code", code.as_str());
     frame.text("message", message);
@@ -413,6 +431,9 @@ pub fn encode_error(code: Code, message: &str, retry_after_s: Option<u64>, space
     }
     if let Some(space) = space {
         frame.space(space);
+    }
+    if upload.is_some() {
+        frame.upload_id(upload);
     }
     frame.finish()
 }

@@ -146,7 +146,7 @@ fn the_servers_examples() {
         valid_frame(example.as_bytes());
         kinds.insert(tree(&example)["type"].as_str().unwrap().to_owned());
     }
-    let all = ["access", "ack", "changes", "current", "error", "pong", "presence", "ready", "reset"];
+    let all = ["access", "ack", "auth", "changes", "current", "error", "pong", "presence", "ready", "reset"];
     assert!(kinds.iter().eq(all.iter()), "{kinds:?}");
     examples("upload-answer").iter().for_each(|example| valid_answer(example.as_bytes()));
     examples("page").iter().for_each(|example| valid_page(example.as_bytes()));
@@ -189,6 +189,7 @@ fn bad_frames_of_clients_are_invalid() {
         r#"{"type":"hello","integers":true}"#,
         r#"{"type":"subscribe","space":"you"}"#,
         r#"{"type":"subscribe","cursor":5}"#,
+        r#"{"type":"subscribe","cursor":"c-1"}"#,
         r#"{"type":"subscribe","tables":[]}"#,
         r#"{"type":"subscribe","tables":["a b"]}"#,
         r#"{"type":"subscribe","where":[]}"#,

@@ -8,6 +8,8 @@ use crate::common::{bytes, decode, upload};
 
 const ID: [u8; 16] = [0xab; 16];
 const ID_TEXT: &str = "abababab-ABAB-abab-abab-abababababab";
+/// A cursor as servers make them.
+const CURSOR: &str = "a0000000-1000-8000-8000-1d2e3f405162";
 
 #[test]
 fn hello() {
@@ -31,9 +33,25 @@ fn hello() {
 }
 
 #[test]
+fn an_upload_that_is_refused_says_what_it_is_called() {
+    for (frame, called) in [
+        (r#"{"type":"upload","id":"b\u002d1","changes":7}"#, Some(r#""b\u002d1""#)),
+        (r#"{"type":"upload","id":17,"changes":[1,2,3]}"#, Some("17")),
+        (r#"{"type":"upload","id":17,"space":"you","changes":[]}"#, Some("17")),
+        (r#"{"type":"upload","id":{},"changes":[]}"#, None),
+        (r#"{"type":"upload","changes":7}"#, None),
+        (r#"{"type":"subscribe","id":17,"space":"you"}"#, None),
+        (r#"{"type":"upload","id":17,"changes":[]"#, None),
+    ] {
+        let error = plain::decode(&bytes(frame), 2).unwrap_err();
+        assert_eq!(error.upload.as_ref().map(plain::UploadId::as_json), called, "{frame}");
+    }
+}
+
+#[test]
 fn frames_about_a_space() {
     let id = format!(r#""space":"{ID_TEXT}""#);
-    let cursor = || Some("c-1".into());
+    let cursor = || Some(CURSOR.into());
     for (frame, expected) in [
         (r#"{"type":"subscribe"}"#.to_owned(), ClientFrame::Subscribe(Subscribe::default())),
         (
@@ -41,7 +59,7 @@ fn frames_about_a_space() {
             ClientFrame::Subscribe(Subscribe::default()),
         ),
         (
-            format!(r#"{{"type":"subscribe",{id},"cursor":"c-1","tables":["Trip"]}}"#),
+            format!(r#"{{"type":"subscribe",{id},"cursor":"{CURSOR}","tables":["Trip"]}}"#),
             ClientFrame::Subscribe(Subscribe {
                 space: Space::Id(ID),
                 cursor: cursor(),
@@ -52,12 +70,12 @@ fn frames_about_a_space() {
         (format!(r#"{{"type":"unsubscribe",{id}}}"#), ClientFrame::Unsubscribe { space: Space::Id(ID) }),
         (r#"{"type":"poll"}"#.to_owned(), ClientFrame::Poll(Poll::default())),
         (
-            format!(r#"{{"type":"poll",{id},"cursor":"c-1","limit":99999999999}}"#),
+            format!(r#"{{"type":"poll",{id},"cursor":"{CURSOR}","limit":99999999999}}"#),
             ClientFrame::Poll(Poll { space: Space::Id(ID), cursor: cursor(), limit: Some(10_000) }),
         ),
         (
-            r#"{"type":"ack","cursor":"\u0063-1"}"#.to_owned(),
-            ClientFrame::Ack { space: Space::Me, cursor: "c-1".into() },
+            format!(r#"{{"type":"ack","cursor":"\u0061{}"}}"#, &CURSOR[1..]),
+            ClientFrame::Ack { space: Space::Me, cursor: CURSOR.into() },
         ),
         (
             format!(r#"{{"type":"presence",{id},"state":{{ "a":[1.5, "é"] }}}}"#),

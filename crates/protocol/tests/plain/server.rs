@@ -214,15 +214,21 @@ fn frames_are_written_as_documented() {
         ),
         (plain::encode_access(Space::Me, None), r#"{"type":"access","space":"me","role":null}"#.to_owned()),
         (
-            plain::encode_error(Code::Internal, "a \"reason\"", Some(2), Some(space)),
+            plain::encode_error(Code::Internal, "a \"reason\"", Some(2), Some(space), None),
             format!(
                 r#"{{"type":"error","code":"internal","message":"a \"reason\"","retryAfter":2,"space":{id}}}"#
             ),
         ),
         (
-            plain::encode_error(Code::BadFrame, "", None, None),
+            plain::encode_error(Code::BadFrame, "", None, None, None),
             r#"{"type":"error","code":"bad_frame","message":""}"#.to_owned(),
         ),
+        (
+            plain::encode_error(Code::QuotaExceeded, "", None, None, upload.id.as_ref()),
+            r#"{"type":"error","code":"quota_exceeded","message":"","id":"b\u002d1"}"#.to_owned(),
+        ),
+        (plain::encode_auth(Some(900)), r#"{"type":"auth","expiresIn":900}"#.to_owned()),
+        (plain::encode_auth(None), r#"{"type":"auth","expiresIn":null}"#.to_owned()),
         (
             plain::encode_pong(1_711_800_000_123_456),
             r#"{"type":"pong","serverTime":1711800000.123456}"#.to_owned(),
@@ -249,7 +255,7 @@ fn frames_are_written_as_documented() {
         valid_frame(&plain::encode_ack(None, None, [result]));
     }
     for code in Code::ALL {
-        valid_frame(&plain::encode_error(*code, "", None, None));
+        valid_frame(&plain::encode_error(*code, "", None, None, None));
     }
     let answer = plain::encode_upload_answer(None, None, results(), &entries);
     assert_eq!(

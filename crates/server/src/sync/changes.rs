@@ -12,7 +12,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use lattice_auth::{AuthError, Identity};
-use lattice_protocol::limits::{MAX_CHANGES_PER_FRAME, MAX_CURSOR_BYTES, MAX_POLL_CHANGES};
+use lattice_protocol::limits::{MAX_CHANGES_PER_FRAME, MAX_POLL_CHANGES};
 use lattice_protocol::plain::{self, IdSource, decode_upload};
 use lattice_protocol::{Code, FrameError, Incoming};
 use lattice_session::{
@@ -22,6 +22,7 @@ use lattice_session::{
 use lattice_store::spaces::Origin;
 use lattice_store::time::random_id;
 use tokio::time::Instant;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 use utoipa::{IntoParams, ToSchema};
 
 use super::connection::ACCESS_CHECK_INTERVAL;
@@ -285,7 +286,7 @@ struct UploadAnswer {
 struct ChangeResult {
     /// The id that it gave, or the one derived for it.
     id: String,
-    /// `applied`, `merged`, `superseded`, `duplicate`, `ignored` or `rejected`.
+    #[schema(schema_with = statuses)]
     status: String,
     /// Why it was rejected.
     code: Option<String>,
@@ -299,7 +300,8 @@ struct ChangeResult {
 struct ChangesPage {
     /// The space, as the request named it.
     space: String,
-    /// Why the stream starts over, on its first page: `no_cursor`, `unknown_cursor`, `restored` or `view_changed`.
+    /// Why the stream starts over, on its first page.
+    #[schema(schema_with = reset_reasons)]
     reset: Option<String>,
     /// With `restored`: what was acknowledged at this time or later, in seconds since 1970, may be lost and is to be sent again.
     since: Option<f64>,
@@ -309,6 +311,22 @@ struct ChangesPage {
     cursor: Option<String>,
     /// Whether others are waiting.
     more: bool,
+}
+
+fn words(words: impl IntoIterator<Item = &'static str>, description: &str) -> Object {
+    let text = ObjectBuilder::new().schema_type(SchemaType::new(Type::String));
+    text.enum_values(Some(words)).description(Some(description)).build()
+}
+
+fn statuses() -> Object {
+    words(plain::Status::ALL.map(plain::Status::as_str), "What became of it.")
+}
+
+fn reset_reasons() -> Object {
+    words(
+        plain::ResetReason::ALL.map(plain::ResetReason::as_str),
+        "Why the stream starts over, on its first page.",
+    )
 }
 
 /// What a poll asks for.
@@ -329,12 +347,9 @@ impl Asked {
             }
         };
         let cursor = query_value(uri, "cursor").filter(|cursor| !cursor.is_empty());
-        if cursor.as_ref().is_some_and(|cursor| cursor.len() > MAX_CURSOR_BYTES) {
-            return Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                Code::BadCursor.as_str(),
-                "The cursor is longer than any that the server makes.",
-            ));
+        if cursor.as_ref().is_some_and(|cursor| !plain::is_cursor(cursor)) {
+            let detail = "The cursor is none that a server has made; ask without one.";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, Code::BadCursor.as_str(), detail));
         }
         let limit = number("limit", MAX_PAGE_ROWS as u64)?;
         if limit == 0 {

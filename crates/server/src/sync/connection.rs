@@ -310,15 +310,19 @@ impl Connection {
         }
     }
 
-    /// Goes on with a new token of the same user.
-    pub(super) async fn renew(&mut self, state: &SyncState, token: SecretString) -> Result<(), AuthError> {
+    /// Goes on with a new token of the same user: for how many seconds, if it expires.
+    pub(super) async fn renew(
+        &mut self,
+        state: &SyncState,
+        token: SecretString,
+    ) -> Result<Option<u64>, AuthError> {
         let identity = state.auth.authenticate(&token).await?;
         if identity.user != self.identity.user {
             return Err(AuthError::TokenInvalid);
         }
         self.identity = identity;
         self.expires_at = expiry(state, &identity);
-        Ok(())
+        Ok(self.expires_at.map(|at| at.saturating_duration_since(Instant::now()).as_secs()))
     }
 
     /// What a failure of the socket means.

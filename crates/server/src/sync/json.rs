@@ -356,8 +356,9 @@ impl<'a> Json<'a> {
 
     async fn authenticate(&mut self, token: &str) {
         match self.connection.renew(self.state, SecretString::from(token)).await {
-            Ok(()) => {
-                self.session.authenticated(Ok(self.connection.identity.permissions.can_write()));
+            Ok(expires_in_s) => {
+                let can_write = self.connection.identity.permissions.can_write();
+                self.session.authenticated(Ok((can_write, expires_in_s)));
             }
             Err(error) => {
                 let code = match error {

@@ -352,7 +352,5 @@ pub(super) async fn off_thread<T: Send + 'static>(
         return decode(&payload);
     }
     let decoding = tokio::task::spawn_blocking(move || decode(&payload));
-    decoding.await.unwrap_or_else(|_| {
-        Err(FrameError { code: Code::Internal, detail: "the frame could not be decoded".into() })
-    })
+    decoding.await.unwrap_or_else(|_| Err(FrameError::new(Code::Internal, "the frame could not be decoded")))
 }

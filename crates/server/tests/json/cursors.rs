@@ -91,7 +91,7 @@ fn a_stream_that_starts_over_is_told_no_deletion_of_before() {
     assert_eq!(deleted, [&*told, &*untold], "what went since it began, whether or not it had been told");
     assert_eq!((poller.replica.rows.len(), poller.replica.log.len(), poller.replica.resets.len()), (2, 5, 1));
     // A cursor that leads nowhere starts over as well.
-    poller.replica.cursor = Some("nonsense".into());
+    poller.replica.cursor = Some("a0000000-1000-8000-8000-1d2e3f405162".into());
     let before = poller.replica.log.len();
     poller.catch_up(&server);
     assert_eq!((poller.replica.log.len() - before, poller.replica.rows.len()), (2, 2));
@@ -114,7 +114,6 @@ fn streams_start_over_where_they_must() {
     let anns = client.space("me").cursor.clone();
     for (cursor, reason) in [
         (None, "no_cursor"),
-        (Some("nonsense".to_owned()), "unknown_cursor"),
         (Some("a0000000-1000-8000-8000-1d2e3f405162".to_owned()), "unknown_cursor"),
         (bobs, "unknown_cursor"),
     ] {
@@ -127,6 +126,11 @@ fn streams_start_over_where_they_must() {
         client.send(&json!({"type": "poll", "cursor": cursor}));
         assert_eq!(client.event("reset")["reason"], reason);
         client.until_row("me", "Trip", &row);
+    }
+    // What no server has made is refused, and the subscription is as it was.
+    for frame in ["subscribe", "poll", "ack"] {
+        client.send(&json!({"type": frame, "cursor": "nonsense"}));
+        assert_eq!(client.error(), "bad_cursor");
     }
     // A good one does not.
     let resets = client.space("me").resets.len();

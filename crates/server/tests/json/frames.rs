@@ -215,6 +215,17 @@ fn errors_have_codes_and_keep_the_connection() {
         client.send_text(frame);
         assert_eq!(client.error(), code, "{frame}");
     }
+    // One that is about an upload says which.
+    for (frame, id) in [
+        (r#"{"type":"upload","id":"a\u0062","changes":7}"#.to_owned(), json!("ab")),
+        (r#"{"type":"upload","id":17,"space":"x","changes":[]}"#.to_owned(), json!(17)),
+        (format!(r#"{{"type":"upload","id":17,"space":"{nobodys}","changes":[]}}"#), json!(17)),
+        (format!(r#"{{"type":"upload","space":"{nobodys}","changes":[]}}"#), Value::Null),
+        (format!(r#"{{"type":"subscribe","id":17,"space":"{nobodys}"}}"#), Value::Null),
+    ] {
+        client.send_text(&frame);
+        assert_eq!(client.event("error")["id"], id, "{frame}");
+    }
     // The subscription lives.
     let row = new_row();
     let mut native = Socket::open(&server, &ann.token, None);

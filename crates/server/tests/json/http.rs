@@ -46,7 +46,7 @@ fn uploads_and_pages() {
     assert!(!poller.poll(&server, ""));
     assert_eq!(poller.replica.log.last().expect("a change").columns().len(), 1);
     assert_eq!((poller.replica.log.len(), poller.replica.resets.len()), (8, 1));
-    poller.replica.cursor = Some("nonsense".into());
+    poller.replica.cursor = Some("a0000000-1000-8000-8000-1d2e3f405162".into());
     poller.poll(&server, "");
     assert_eq!(poller.replica.resets, ["no_cursor", "unknown_cursor"]);
     assert_eq!(poller.replica.rows, live.space("me").rows);
@@ -95,6 +95,7 @@ fn what_cannot_be_answered_is_a_problem() {
         ("/sync/changes?limit=x", 400, "bad_query"),
         ("/sync/changes?wait=-1", 400, "bad_query"),
         (&*format!("/sync/changes?cursor={long}"), 400, "bad_cursor"),
+        ("/sync/changes?cursor=nonsense", 400, "bad_cursor"),
         ("/sync/changes?space=x", 404, "space_not_found"),
         (&*format!("/sync/changes?space={}", new_id()), 404, "space_not_found"),
         ("/sync/changes?schema-version=x", 400, "bad_schema_version"),

@@ -127,7 +127,9 @@ fn every_socket_answers_the_same() {
             client.send(&frame);
             let before = client.events.len();
             client.ping();
-            Value::from(client.events[before..].to_vec()).to_string().replace(space, "SPACE")
+            // The answer to the ping tells the time.
+            let told = client.events[before..].iter().filter(|event| event["type"] != "pong").cloned();
+            Value::from(told.collect::<Vec<_>>()).to_string().replace(space, "SPACE")
         });
         let answer = std::mem::take(&mut answers[0]);
         assert_eq!(answer, answers[1], "{frame}");

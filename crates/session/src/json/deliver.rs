@@ -129,7 +129,7 @@ impl JsonSession {
             Ok(Advance::Delivered(delivery, more)) => self.deliver(at, &delivery, more),
             Err(Refusal::Store) if only_looks => held.stalled = true,
             Err(Refusal::Store) => self.close_now(Close::Refused(Refusal::Store)),
-            Err(refusal) => self.end(at, refusal),
+            Err(refusal) => self.end(at, refusal, None),
         }
         self.check_refilter();
     }

@@ -1,7 +1,7 @@
 //! What the client's frames do.
 
 use bytestring::ByteString;
-use lattice_protocol::plain::{ClientFrame, Hello, Subscribe, encode_pong};
+use lattice_protocol::plain::{ClientFrame, Hello, Subscribe, encode_auth, encode_pong};
 use lattice_protocol::{Code, FrameError};
 
 use super::{JsonEffect, JsonSession, Switched};
@@ -64,7 +64,7 @@ impl JsonSession {
             }
             ClientFrame::Upload(upload) if !self.client.can_write => {
                 let message = "the token may only read";
-                self.refuse(Code::PermissionDenied, message, Some(upload.space));
+                self.refuse_named(Code::PermissionDenied, message, Some(upload.space), upload.id.as_ref());
             }
             ClientFrame::Upload(upload) => self.upload(upload, bytes),
             ClientFrame::Poll(poll) => self.poll(poll),
@@ -88,13 +88,13 @@ impl JsonSession {
         self.welcome();
     }
 
-    /// What became of [`JsonEffect::Authenticate`]: the connection goes on with the new token, which may write or not, or as
-    /// before.
-    pub fn authenticated(&mut self, result: Result<bool, (Code, &str)>) {
+    /// What became of [`JsonEffect::Authenticate`]: the connection goes on with the new token, which may write or not and is good
+    /// for so many seconds, if it expires; or as before.
+    pub fn authenticated(&mut self, result: Result<(bool, Option<u64>), (Code, &str)>) {
         match result {
-            Ok(can_write) => {
+            Ok((can_write, expires_in_s)) => {
                 self.client.can_write = can_write;
-                self.welcome();
+                self.send(encode_auth(expires_in_s));
             }
             Err((code, message)) => self.refuse(code, message, None),
         }

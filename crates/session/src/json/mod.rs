@@ -25,7 +25,8 @@ use bytestring::ByteString;
 use lattice_engine::{Outcome, Seq, WriterId};
 use lattice_protocol::limits::MAX_CHANGES_PER_FRAME;
 use lattice_protocol::plain::{
-    ClientFrame, Format, Space, Subscribe, Upload, Welcome, encode_access, encode_error, encode_welcome,
+    ClientFrame, Format, Space, Subscribe, Upload, UploadId, Welcome, encode_access, encode_error,
+    encode_welcome,
 };
 use lattice_protocol::{Code, FrameError, Incoming};
 
@@ -305,10 +306,14 @@ impl JsonSession {
             Ok(outcomes) => self.subscriptions[at].stored(outcomes),
             Err(UploadFailure::OverQuota) => {
                 self.subscriptions[at].space.answered();
-                self.refuse_space(Refusal::OverQuota, name);
+                let upload = self.subscriptions[at].oldest_unanswered();
+                self.refuse_space(Refusal::OverQuota, name, upload.as_ref());
                 self.over_quota.push(name);
             }
-            Err(UploadFailure::NoAccess) => self.end(at, Refusal::NotFound),
+            Err(UploadFailure::NoAccess) => {
+                let upload = self.subscriptions[at].oldest_unanswered();
+                self.end(at, Refusal::NotFound, upload.as_ref());
+            }
             // A later upload must not overtake one that was not stored.
             Err(UploadFailure::Store) => self.close_now(Close::Refused(Refusal::Store)),
         }
@@ -363,7 +368,7 @@ impl JsonSession {
     }
 
     /// A subscription has ended: its space may not be used any more.
-    fn end(&mut self, at: usize, refusal: Refusal) {
+    fn end(&mut self, at: usize, refusal: Refusal, upload: Option<&UploadId>) {
         let Subscription { slot, name, muted, filter, .. } = self.subscriptions.swap_remove(at);
         self.out.push_back(JsonEffect::Leave { slot });
         self.overtakes = true;
@@ -375,7 +380,7 @@ impl JsonSession {
                 self.pending.add(Subscribe { space: name, cursor: None, filter }, version);
             }
         }
-        self.refuse_space(refusal, name);
+        self.refuse_space(refusal, name, upload);
     }
 
     fn send(&mut self, frame: Bytes) {
@@ -387,24 +392,29 @@ impl JsonSession {
     }
 
     fn refuse(&mut self, code: Code, message: &str, space: Option<Space>) {
-        self.send(encode_error(code, message, None, space));
+        self.refuse_named(code, message, space, None);
+    }
+
+    /// `upload` is what the client calls the upload that is refused.
+    fn refuse_named(&mut self, code: Code, message: &str, space: Option<Space>, upload: Option<&UploadId>) {
+        self.send(encode_error(code, message, None, space, upload));
         self.out.push_back(JsonEffect::Refused { code, space });
     }
 
     /// A space cannot be used, at least for now.
-    fn refuse_space(&mut self, refusal: Refusal, space: Space) {
+    fn refuse_space(&mut self, refusal: Refusal, space: Space, upload: Option<&UploadId>) {
         let retry_after_s = match refusal {
             Refusal::Overloaded(overloaded) => Some(u64::from(overloaded.retry_after_s)),
             Refusal::OverQuota => Some(OVER_QUOTA_RETRY_AFTER_S),
             _ => None,
         };
         let message = alloc::format!("{refusal}");
-        self.send(encode_error(refusal.code(), &message, retry_after_s, Some(space)));
+        self.send(encode_error(refusal.code(), &message, retry_after_s, Some(space), upload));
         self.out.push_back(JsonEffect::Refused { code: refusal.code(), space: Some(space) });
     }
 
     fn refuse_frame(&mut self, error: &FrameError) {
-        self.refuse(error.code, &error.detail, None);
+        self.refuse_named(error.code, &error.detail, None, error.upload.as_ref());
     }
 
     fn welcome(&mut self) {

@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use lattice_engine::{Outcome, Role};
-use lattice_protocol::plain::{Filter, Space};
+use lattice_protocol::plain::{Filter, Space, UploadId};
 
 use super::Slot;
 use crate::answer::{AwaitedAck, note_outcome};
@@ -64,6 +64,11 @@ impl Subscription {
         // Acks are sent for whole uploads, once the stream has answered everything that was queued for them.
         let _ = self.space.stored(outcomes);
         note_outcome(&mut self.awaited, verdicts, self.space.stream.queued());
+    }
+
+    /// What the client calls the oldest upload that has no outcome.
+    pub(super) fn oldest_unanswered(&self) -> Option<UploadId> {
+        self.awaited.iter().find(|awaited| awaited.outcome.is_none())?.id.clone()
     }
 
     /// Whether nothing that the client sent is unanswered.

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use bytes::Bytes;
 use lattice_engine::mutation::Mutation;
 use lattice_protocol::plain::{
-    Filter, Poll, ResetReason, Space, Subscribe, Upload, encode_access, encode_ready, encode_reset,
+    Filter, Poll, ResetReason, Space, Subscribe, Upload, UploadId, encode_access, encode_ready, encode_reset,
 };
 
 use super::subscription::Subscription;
@@ -47,6 +47,16 @@ pub(super) enum Then {
     Show { state: Bytes },
     /// One page is sent of it.
     Page { max_rows: usize },
+}
+
+impl Then {
+    /// What the client calls the upload that the space is opened for.
+    fn upload(&self) -> Option<&UploadId> {
+        match self {
+            Self::Upload { upload, .. } => upload.id.as_ref(),
+            Self::Follow { .. } | Self::Show { .. } | Self::Page { .. } => None,
+        }
+    }
 }
 
 impl Task {
@@ -173,7 +183,8 @@ impl JsonSession {
         }
         if !self.has_place() {
             self.overtakes |= matches!(then, Then::Upload { .. });
-            self.refuse(Code::TooManySubscriptions, "a connection has at most 100 spaces", Some(space));
+            let why = "a connection has at most 100 spaces";
+            self.refuse_named(Code::TooManySubscriptions, why, Some(space), then.upload());
             return None;
         }
         self.open(space, Filter::default(), ResumeFrom::Nothing, then);
@@ -339,6 +350,7 @@ impl JsonSession {
 
     fn not_opened(&mut self, (slot, space): (Slot, Space), refusal: Refusal, then: Then) {
         self.out.push_back(JsonEffect::Leave { slot });
+        let upload = then.upload().cloned();
         match then {
             Then::Follow { was_refused: true, .. } if refusal == Refusal::NotFound => return,
             // It is tried again, and the client knows of nothing.
@@ -363,7 +375,7 @@ impl JsonSession {
             Then::Upload { .. } => self.overtakes = true,
             Then::Show { .. } | Then::Page { .. } => {}
         }
-        self.refuse_space(refusal, space);
+        self.refuse_space(refusal, space, upload.as_ref());
     }
 
     fn not_read(&mut self, (slot, space): (Slot, Space), refusal: Refusal) {
@@ -371,7 +383,7 @@ impl JsonSession {
         if refusal == Refusal::Store {
             return self.close_now(Close::Refused(refusal));
         }
-        self.refuse_space(refusal, space);
+        self.refuse_space(refusal, space, None);
     }
 
     /// The move to another filter may be done.

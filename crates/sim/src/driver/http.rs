@@ -159,5 +159,5 @@ impl Server {
 }
 
 fn refused(refusal: Refusal, name: plain::Space) -> Bytes {
-    encode_error(refusal.code(), &refusal.to_string(), None, Some(name))
+    encode_error(refusal.code(), &refusal.to_string(), None, Some(name), None)
 }
