@@ -66,6 +66,8 @@ pub(super) fn spawn(
             if let Err(error) = &committed {
                 tracing::error!(%error, jobs = jobs.len(), "a commit failed; nothing of it was stored");
             }
+            // Before anybody hears of it: a copy that lacks what was acknowledged is noticed, also after a crash of this moment.
+            starts.committed(group.committed_block());
             // Only now, that the commit is durable, may anything leave: hints, then answers. A sender that is woken by its
             // answer finds the hint there already, and is not woken a second time.
             if committed.is_ok() {
@@ -73,7 +75,6 @@ pub(super) fn spawn(
                 sink.group_done();
             }
             jobs.drain(..).for_each(|job| job.answer(committed.clone()));
-            starts.committed(group.committed_block());
             checkpointer.after_commit(&connection);
         }
         waiting.close();
