@@ -10,6 +10,7 @@ use lattice_protocol::{Code, Operation};
 use serde::{Deserialize, Serialize};
 
 use crate::rows::Row;
+use crate::rules::Rule;
 
 /// Most tables that a policy may name.
 pub const MAX_POLICY_TABLES: usize = 1_000;
@@ -158,6 +159,9 @@ pub struct TablePolicy {
     pub update: Permission,
     /// Deleting rows.
     pub delete: Permission,
+    /// How concurrent changes of a row are merged; `None`: as the space was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Rule>,
 }
 
 impl Default for TablePolicy {
@@ -168,6 +172,7 @@ impl Default for TablePolicy {
             insert: Permission::from(Role::Editor),
             update: Permission::from(Role::Editor),
             delete: Permission::from(Role::Editor),
+            merge: None,
         }
     }
 }
@@ -217,6 +222,12 @@ impl Policy {
             Unlisted::Allow => Some(&self.default),
             Unlisted::Deny => None,
         })
+    }
+
+    /// How concurrent changes of a table's rows are merged, where the policy says so.
+    #[must_use]
+    pub fn merge_of(&self, table: &str) -> Option<Rule> {
+        self.tables.get(table).unwrap_or(&self.default).merge
     }
 
     /// What is wrong with the policy: too many tables, or a name that no table can have.

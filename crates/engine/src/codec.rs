@@ -42,6 +42,7 @@ const REVIVED: u64 = 16;
 const HAS_WRITER: u64 = 32;
 const HAS_INSERTER: u64 = 64;
 const HAS_PAIR: u64 = 128;
+const WHOLE: u64 = 256;
 
 /// Stored bytes that are not a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,6 +144,7 @@ impl Row {
             (self.writer.is_some(), HAS_WRITER),
             (self.inserter.is_some(), HAS_INSERTER),
             (self.pair.is_some(), HAS_PAIR),
+            (self.whole, WHOLE),
         ]
         .into_iter()
         .fold(0, |flags, (set, bit)| if set { flags | bit } else { flags })
@@ -215,6 +217,7 @@ impl Reader<'_> {
             shared: has(SHARED),
             hidden: has(HIDDEN),
             revived: has(REVIVED),
+            whole: has(WHOLE),
             writer,
             inserter,
             creator,

@@ -21,6 +21,7 @@ mod rows;
 mod rules;
 mod stream;
 mod types;
+mod unions;
 mod view;
 
 pub use access::{

@@ -8,6 +8,7 @@ use crate::mutation::Mutation;
 use crate::rows::{FieldState, Row, Stamp};
 use crate::rules::Rule;
 use crate::types::{Clock, PairKey, Seq, WriterId};
+use crate::unions;
 
 /// What became of a change. Every change gets one, and the audit log keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,7 +107,7 @@ pub(crate) struct Moment {
 
 impl Moment {
     /// What the change leaves on the fields that it sets.
-    fn stamp(self) -> Stamp {
+    pub(crate) fn stamp(self) -> Stamp {
         Stamp { time_us: self.clock.time_us, seq: self.seq, writer: self.writer }
     }
 }
@@ -187,29 +188,17 @@ pub(crate) fn supersede_link(row: &mut Row, now: Moment) -> Merged {
 
 /// Merges an INSERT or UPDATE that no tombstone outlives. An INSERT that is newer than a tombstone revives the row.
 pub(crate) fn upsert(row: &mut Row, change: &Change, now: Moment) -> Merged {
+    let now = Moment { rule: unions::rule(row, change, now.rule), ..now };
     let foreign = is_foreign(row, now.writer);
     if row.deleted {
-        row.deleted = false;
-        row.exists = false;
-        row.revived = true;
-        row.shared = true;
-        row.clock = now.clock;
-        row.fields.clear();
-        // Replicas may still hold the columns that it had before: what is not named becomes null, and is sent as such.
-        let stamp = now.stamp();
-        for name in core::mem::take(&mut row.former) {
-            let named = change.fields.iter().any(|field| field.name == name);
-            if !named && !Mutation::RevivedInPlace.is_active() {
-                row.fields.push(FieldState {
-                    name,
-                    value: lattice_protocol::value::null(),
-                    stamp,
-                    shared: true,
-                });
-            }
-        }
+        revive(row, change, now);
     }
     let foreign = foreign || row.shared;
+    row.whole = now.rule == Rule::Row;
+    if row.whole && foreign {
+        // Whatever is changed of it, others are sent all of it, over edits of theirs that are still under way.
+        row.share(|_| false);
+    }
     let born = change.operation == Operation::Insert && !row.exists;
     let wins = winning_fields(row, change, now);
     let wanted_now = || wanted_of(change);
@@ -223,6 +212,7 @@ pub(crate) fn upsert(row: &mut Row, change: &Change, now: Moment) -> Merged {
     // An INSERT without columns is answered for the row itself.
     let echoed =
         set_fields(row, change, &wins, now, foreign) || (born && foreign && change.fields.is_empty());
+    let cleared = unions::clear_other_cases(row, row.exists, now);
     if born {
         row.created_seq = now.seq;
         row.inserter = Some(now.writer);
@@ -248,15 +238,38 @@ pub(crate) fn upsert(row: &mut Row, change: &Change, now: Moment) -> Merged {
     row.hidden = false;
     let visible = if born {
         Visible { operation: Operation::Insert, fields: row.values() }
+    } else if row.whole && !Mutation::PartialRows.is_active() {
+        Visible { operation: Operation::Update, fields: row.values() }
     } else {
         let fields = wins.iter().map(|at| change.fields[*at].clone()).collect();
         Visible { operation: Operation::Update, fields }
     };
-    Merged { verdict, wanted: (lost || kept || echoed).then(wanted_now), visible: Some(visible) }
+    Merged { verdict, wanted: (lost || kept || cleared || echoed).then(wanted_now), visible: Some(visible) }
+}
+
+/// Makes a row of a tombstone, for an INSERT that is newer.
+fn revive(row: &mut Row, change: &Change, now: Moment) {
+    row.deleted = false;
+    row.exists = false;
+    row.revived = true;
+    row.shared = true;
+    row.clock = now.clock;
+    row.fields.clear();
+    // Replicas may still hold the columns that it had before: what is not named becomes null, and is sent as such.
+    let stamp = now.stamp();
+    for name in core::mem::take(&mut row.former) {
+        let named = change.fields.iter().any(|field| field.name == name);
+        if !named && !Mutation::RevivedInPlace.is_active() {
+            row.fields.push(FieldState { name, value: lattice_protocol::value::null(), stamp, shared: true });
+        }
+    }
 }
 
 /// Indices of the change's fields that win against what the row holds.
 fn winning_fields(row: &Row, change: &Change, now: Moment) -> Vec<usize> {
+    if !unions::fits(row, change) {
+        return Vec::new();
+    }
     let row_wins = now.clock > row.newest_clock();
     let wins = |field: &Field| match (row.field(&field.name), now.rule) {
         // An existing row is won or lost as a whole; one that is only known from UPDATEs is completed by its INSERT.

@@ -112,6 +112,14 @@ mutations! {
     ResumedTwice = "resumed-twice",
     /// A subscription begins anew while its old stream owes verdicts.
     HastySubscribe = "hasty-subscribe",
+    /// Rows of unions are merged by field.
+    MixedUnions = "mixed-unions",
+    /// A value of a case is taken although the row is of another case by now.
+    MisfitUnions = "misfit-unions",
+    /// A row that is merged by row is sent as the difference.
+    PartialRows = "partial-rows",
+    /// Of a row that is merged by row only those fields are shared that somebody else has written.
+    UnsharedRows = "unshared-rows",
     /// Another view is shown while uploads that were taken in the one before wait to be stored.
     HastyView = "hasty-view",
     /// Uploads that overtook one which was refused as a whole are not answered with current values.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use lattice_protocol::{Field, RowId, RowKey};
 
+use crate::mutation::Mutation;
 use crate::types::{Clock, PairKey, Seq, WriterId};
 
 /// Names a row.
@@ -123,6 +124,8 @@ pub struct Row {
     pub hidden: bool,
     /// It lives again after a tombstone.
     pub revived: bool,
+    /// It is merged by row: it is only ever sent whole, and all of it is shared once anything is.
+    pub whole: bool,
     /// The writer of its last change.
     pub writer: Option<WriterId>,
     /// The writer of the INSERT that created or revived it.
@@ -154,6 +157,7 @@ impl Row {
             shared: false,
             hidden: true,
             revived: false,
+            whole: false,
             writer: None,
             inserter: None,
             creator: None,
@@ -196,7 +200,8 @@ impl Row {
     pub fn share(&mut self, wanted: impl Fn(&str) -> bool) -> bool {
         let mut changed = !self.shared;
         self.shared = true;
-        for field in self.fields.iter_mut().filter(|field| !field.shared && wanted(&field.name)) {
+        let whole = self.whole && !Mutation::UnsharedRows.is_active();
+        for field in self.fields.iter_mut().filter(|field| !field.shared && (whole || wanted(&field.name))) {
             field.shared = true;
             changed = true;
         }

@@ -1,9 +1,12 @@
-//! Merge rules as data: a space has a default and may name another rule for a table.
+//! Merge rules as data: a space has a default and may name another rule for a table; so may its policy, which comes first.
 
 use alloc::{collections::BTreeMap, string::String};
 
+use serde::{Deserialize, Serialize};
+
 /// How concurrent changes of one row are merged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Rule {
     /// Last-write-wins field by field; a change may win in part.
     #[default]

@@ -6,9 +6,9 @@ mod common;
 use common::history::first_wrong;
 use lattice_engine::mutation::Mutation;
 
-/// The histories notice when a rule of views is missing.
+/// The histories notice when a rule of views, or of rows that are merged as a whole, is missing.
 #[test]
-fn every_rule_of_views_is_needed() {
+fn every_rule_of_views_and_of_whole_rows_is_needed() {
     // No history misses `UnversionedIds` and `LateEmptiness` yet.
     let rules = [
         Mutation::NoViewEcho,
@@ -23,6 +23,10 @@ fn every_rule_of_views_is_needed() {
         Mutation::NoTombstones,
         Mutation::LinksStay,
         Mutation::LateEnds,
+        Mutation::MixedUnions,
+        Mutation::MisfitUnions,
+        Mutation::PartialRows,
+        Mutation::UnsharedRows,
     ];
     for rule in rules {
         Mutation::activate(Some(rule));

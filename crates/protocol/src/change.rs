@@ -20,7 +20,8 @@ pub enum Operation {
 /// A column and its value, as the bytes of the JSON object `{"kind":K,"value":V}` that came over the wire.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Field {
-    /// Column name: [`crate::limits::MAX_NAME_BYTES`] bytes at most, `[A-Za-z_][A-Za-z0-9_]*`.
+    /// Column name: [`crate::limits::MAX_NAME_BYTES`] bytes at most, `[A-Za-z_][A-Za-z0-9_]*`, or
+    /// [`crate::names::UNION_CASE`].
     pub name: ByteString,
     /// The value, valid for every deployed client, unchanged byte for byte; bare values are wrapped when decoded.
     pub value: Bytes,

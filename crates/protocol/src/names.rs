@@ -12,6 +12,10 @@ pub const FILTER_REMOVAL: &str = "__lattice_filter_removal";
 /// has the id that such an entry names. Nothing else ever passes with this name.
 pub const CHECKPOINT_TABLE: &str = "AuditLog";
 
+/// The column of union tables that says which case a row is: its name on the wire has the quotes. Clients put it into SQL as it
+/// is, where it is the column `case`.
+pub const UNION_CASE: &str = "\"case\"";
+
 /// Whether this is a name that may reach other clients' SQL: `[A-Za-z_][A-Za-z0-9_]*`, of
 /// [`MAX_NAME_BYTES`] bytes at most.
 #[must_use]
@@ -22,11 +26,12 @@ pub fn is_valid_name(name: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
-/// Whether this is a valid name of a column that may be synced. Every client's table has its own `id` and `globalId`, which
+/// Whether this is a valid name of a column that may be synced: a name, or [`UNION_CASE`], the only one with quotes. Every client's table has its own `id` and `globalId`, which
 /// deployed clients would let a delivered entry overwrite.
 #[must_use]
 pub fn is_valid_column(column: &str) -> bool {
-    is_valid_name(column) && !["id", "globalid"].iter().any(|own| column.eq_ignore_ascii_case(own))
+    column == UNION_CASE
+        || is_valid_name(column) && !["id", "globalid"].iter().any(|own| column.eq_ignore_ascii_case(own))
 }
 
 /// Whether this is a valid name of a table that may be synced: the clients' own tables (the audit log, `_SyncControl`,
@@ -111,10 +116,34 @@ mod tests {
 
     #[test]
     fn clients_own_columns_are_not_synced() {
-        for good in ["name", "ID_", "ident", "global_id"] {
+        for good in ["name", "ID_", "ident", "global_id", "case", "\"case\""] {
             assert!(is_valid_column(good), "{good}");
         }
-        for bad in ["id", "ID", "globalId", "GLOBALID", "a b", ""] {
+        for bad in [
+            "id",
+            "ID",
+            "globalId",
+            "GLOBALID",
+            "a b",
+            "",
+            "\"",
+            "\"\"",
+            "\"CASE\"",
+            "\"Case\"",
+            "\"case",
+            "case\"",
+            "\"case\" ",
+            " \"case\"",
+            "\"case\"\"",
+            "\"\"case\"\"",
+            "\"case\",\"a\"",
+            "\"case\" = 1; --",
+            "\"id\"",
+            "\"name\"",
+            "'case'",
+            "`case`",
+            "[case]",
+        ] {
             assert!(!is_valid_column(bad), "{bad}");
         }
     }
@@ -126,6 +155,7 @@ mod tests {
             assert!(is_valid_table(good), "{good}");
         }
         for bad in [
+            "\"case\"",
             "AuditLog",
             "auditlog",
             "AUDITLOG",

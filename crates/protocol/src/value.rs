@@ -102,6 +102,16 @@ fn parts(wire: &[u8]) -> Option<(&str, &str)> {
     Some((kind, if kind == "4" { "null" } else { value.unwrap_or("null") }))
 }
 
+/// Whether wire bytes are null, of whatever kind.
+#[must_use]
+pub fn is_null(wire: &[u8]) -> bool {
+    let text = core::str::from_utf8(wire).ok();
+    let value = text
+        .and_then(|text| Members::of(text.trim_ascii_start()))
+        .and_then(|members| members.filter(|(key, _)| *key == "\"value\"").map(|(_, raw)| raw).last());
+    value.is_none_or(|raw| raw == "null")
+}
+
 /// A value of kind 2.
 #[must_use]
 pub fn text(text: &str) -> Bytes {

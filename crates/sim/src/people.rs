@@ -125,6 +125,7 @@ pub fn draw_policy(rng: &mut Rng, tables: &[&str]) -> Policy {
         insert: permission(rng, Role::Editor),
         update: permission(rng, Role::Editor),
         delete: permission(rng, Role::Editor),
+        merge: None,
     };
     let mut policy = Policy::default();
     if rng.chance(50) {

@@ -60,7 +60,7 @@ const SHARED: &[(&str, u64)] = &[
 ];
 
 /// Rules of which the histories know nothing yet, or that they miss too rarely. `engine/tests/view_mutations.rs` takes away those of
-/// versions and of deletions, `engine/tests/restored.rs` those of restored databases, `engine/tests/delivery_mutations.rs` that of acks,
+/// versions, of deletions and of unions, `engine/tests/restored.rs` those of restored databases, `engine/tests/delivery_mutations.rs` that of acks,
 /// `engine/tests/filtered_mutations.rs` those of filtered clients.
 const ELSEWHERE: &[&str] = &[
     "same-schema",
@@ -74,6 +74,10 @@ const ELSEWHERE: &[&str] = &[
     "unread-acks",
     "deletes-by-filter",
     "stale-edits",
+    "mixed-unions",
+    "misfit-unions",
+    "partial-rows",
+    "unshared-rows",
 ];
 
 /// Rules whose seeds were of histories that were played against a copy of the sessions. Which histories of today miss them is not known

@@ -262,7 +262,7 @@ impl<'a> Batch<'a> {
             clock: Clock { time_us, seq: if random { 0 } else { seq } },
             seq,
             writer: self.context.writer,
-            rule: self.context.rules.of(&change.table),
+            rule: access.policy.merge_of(&change.table).unwrap_or(self.context.rules.of(&change.table)),
         };
         if self.context.plain {
             self.refit(&reference, &mut change);

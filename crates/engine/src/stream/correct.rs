@@ -129,6 +129,9 @@ impl Stream {
                 return;
             }
             match wanted {
+                Wanted::Fields(names) if row.whole && !Mutation::PartialRows.is_active() => {
+                    self.send_whole(row, &names, minters, out);
+                }
                 Wanted::Fields(names) => {
                     let sent = names
                         .iter()

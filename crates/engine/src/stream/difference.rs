@@ -116,8 +116,12 @@ impl Stream {
                 let sent = |field: &&FieldState| {
                     (new || field.stamp.seq > base) && Some(field.stamp.writer) != writer
                 };
-                let fields: Vec<Field> = row.fields.iter().filter(sent).map(FieldState::to_field).collect();
+                let mut fields: Vec<Field> =
+                    row.fields.iter().filter(sent).map(FieldState::to_field).collect();
                 if !fields.is_empty() {
+                    if row.whole && !Mutation::PartialRows.is_active() {
+                        fields = row.values();
+                    }
                     out.push(self.mint(claim, row, Act::Update, fields, 0));
                 }
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_engine::{Permission, Policy, Role, TablePolicy, Unlisted};
+use lattice_engine::{Permission, Policy, Role, Rule, TablePolicy, Unlisted};
 use lattice_protocol::plain::Filter;
 
 use super::history::TABLES;
@@ -71,6 +71,7 @@ pub(crate) fn policy(rng: &mut Rng) -> Policy {
         insert: permission(rng, Role::Editor),
         update: permission(rng, Role::Editor),
         delete: permission(rng, Role::Editor),
+        merge: *rng.pick(&[None, None, None, None, Some(Rule::Row), Some(Rule::Field)]),
     };
     let (default, named) = (table(), [table(), table(), table()]);
     let mut policy = Policy { default, ..Policy::default() };

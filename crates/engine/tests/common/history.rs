@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Memory;
 use super::draw::{Rng, filter, policy, role};
+use super::unions;
 use bytes::Bytes;
 use bytestring::ByteString;
 
@@ -17,7 +18,8 @@ use lattice_protocol::plain::Filter;
 use lattice_protocol::value::{integer, null, text};
 use lattice_protocol::{Change, EntryId, Field, Operation, Outgoing, RowId, RowKey, Spelling};
 
-pub(crate) const TABLES: [&str; 4] = ["Doc", "Note", "Box", "_Doc_Note_links"];
+pub(crate) const TABLES: [&str; 4] = ["Doc", "Note", "_Item", "_Doc_Note_links"];
+const UNIONS: usize = 2;
 const LINKS: usize = 3;
 
 /// What the server puts on the wire.
@@ -31,7 +33,7 @@ struct Frame {
 type Commit = (Seq, Seq, WriterId, Vec<(Seq, Outgoing)>);
 /// A view that was shown, and where it ended.
 type Remembered = (Arc<View>, Option<Seq>);
-type Values = BTreeMap<ByteString, Bytes>;
+pub(crate) type Values = BTreeMap<ByteString, Bytes>;
 
 /// A client that compares nothing: whatever arrives later wins, and known ids are skipped.
 struct Client {
@@ -406,11 +408,18 @@ impl History {
             (false, 0..=6) => vec![("a", integer(value)), ("b", integer(value))],
             (false, _) => vec![(column, integer(value))],
         };
-        let operation = match (held, fields.is_empty()) {
+        let mut operation = match (held, fields.is_empty()) {
             (true, true) => Operation::Delete,
             (true, false) => Operation::Update,
             (false, _) => Operation::Insert,
         };
+        let mut fields = fields;
+        if table == UNIONS {
+            (operation, fields) = unions::edit(&mut self.rng, self.clients[at].rows.get(&reference));
+            if operation == Operation::Update && fields.is_empty() {
+                return;
+            }
+        }
         let fields: Vec<Field> = fields
             .into_iter()
             .filter(|(name, _)| app_has(app, TABLES[table], name))
@@ -572,7 +581,7 @@ impl History {
                                     && other.table == reference.table
                                     && ends(held) == ends(&values)
                             });
-                        if second {
+                        if second || (*reference.table == *TABLES[UNIONS] && !unions::check(&values)) {
                             // It cannot be stored: it stays unknown, and is not acknowledged.
                             client.known.remove(&entry.id);
                             continue;
@@ -580,8 +589,14 @@ impl History {
                         client.rows.insert(reference, values);
                     }
                     Operation::Update => {
-                        if let Some(values) = client.rows.get_mut(&reference) {
-                            set(values);
+                        if let Some(held) = client.rows.get_mut(&reference) {
+                            let mut values = held.clone();
+                            set(&mut values);
+                            if *reference.table == *TABLES[UNIONS] && !unions::check(&values) {
+                                client.known.remove(&entry.id);
+                                continue;
+                            }
+                            *held = values;
                         }
                     }
                     Operation::Delete => {
@@ -663,6 +678,9 @@ impl History {
                     filter.names_table(&row.table)
                         && filter.matches(&row.table, |name| values.get(name).map(|value| &value[..]))
                 });
+                if row.is_live() && *row.table == *TABLES[UNIONS] && !unions::check(&values) {
+                    return Err(format!("no client stores {row:?}"));
+                }
                 let shown = row.is_live() && !row.hidden && asked;
                 let has = app_has(client.app, &row.table, "a");
                 if shown && has && may_read(&self.policy, role, client.user, row, &rows) {

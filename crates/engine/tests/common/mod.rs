@@ -5,6 +5,7 @@ pub(crate) mod deliveries;
 pub(crate) mod draw;
 pub(crate) mod filtered;
 pub(crate) mod history;
+pub(crate) mod unions;
 
 use std::collections::BTreeMap;
 

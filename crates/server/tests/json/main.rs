@@ -11,4 +11,5 @@ mod frames;
 mod http;
 mod order;
 mod presence;
+mod unions;
 mod uploads;

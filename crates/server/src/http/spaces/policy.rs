@@ -66,6 +66,18 @@ struct TablePolicyForm {
     /// Deleting rows.
     #[schema(required = false)]
     delete: PermissionForm,
+    /// How concurrent changes of a row are merged: the newest change of a field wins, or that of the row. Absent: as the server is
+    /// set up (`MERGE_RULE`).
+    merge: Option<MergeRule>,
+}
+
+/// Whether the newest change of a field wins, or the newest of the whole row.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "documents what the engine reads and writes")]
+enum MergeRule {
+    Field,
+    Row,
 }
 
 /// From which role on: for all rows, or apart for all rows and for those that one created oneself.
