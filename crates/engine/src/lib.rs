@@ -27,7 +27,8 @@ pub use access::{
     Access, MAX_POLICY_TABLES, Permission, Policy, Reach, Role, SchemaRule, TablePolicy, Unlisted,
 };
 pub use batch::{
-    Batch, Context, Effects, LogRecord, MAX_ROUNDS, Needs, Outcome, PairWrite, Receipt, RowWrite,
+    Batch, Context, Effects, LogRecord, MAX_ROUNDS, MAX_WAITING_LINKS, Needs, Outcome, PairWrite, Receipt,
+    RowWrite,
 };
 pub use codec::CorruptRow;
 pub use deliveries::{

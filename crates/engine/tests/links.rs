@@ -5,10 +5,11 @@ mod common;
 use bytes::Bytes;
 use common::Memory;
 use lattice_engine::{
-    Access, End, Ends, Permission, Policy, Role, Row, RowRef, Rule, Seq, TablePolicy, View, WriterId,
+    Access, Batch, Context, End, Ends, MAX_WAITING_LINKS, Needs, Permission, Policy, Role, Row, RowRef, Rule,
+    Rules, Seq, TablePolicy, View, WriterId,
 };
 use lattice_protocol::value::{integer, text};
-use lattice_protocol::{Change, EntryId, Field, Operation, RowId, RowKey, Spelling};
+use lattice_protocol::{Change, EntryId, Field, Incoming, Operation, RowId, RowKey, Spelling};
 
 const ANN: [u8; 16] = [1; 16];
 const BOB: [u8; 16] = [2; 16];
@@ -55,6 +56,58 @@ fn row(store: &Memory, table: &'static str, number: u8) -> Row {
 fn view(user: [u8; 16], table: &str, read: Permission) -> View {
     let tables = [(table.to_owned(), TablePolicy { read, ..TablePolicy::default() })].into();
     View::new(&Policy { tables, ..Policy::default() }, Role::Viewer, user, false, None)
+}
+
+/// What an upload of somebody who may not insert looks for: entries, rows and pairs.
+fn looked_up_when_refused(store: &Memory, change: Change) -> usize {
+    let rules = Rules::default();
+    let context = Context {
+        writer: WriterId(BOB),
+        max_skew_us: 1_000,
+        rules: &rules,
+        minter: &store.minter,
+        plain: false,
+        echoes: false,
+        read_only: true,
+        applied: None,
+        private: false,
+    };
+    let mut batch = Batch::new(context, vec![Incoming::Change(change)]);
+    let mut looked_up = 0;
+    loop {
+        let Needs { entries, rows, pairs } = batch.needs();
+        if entries.is_empty() && rows.is_empty() && pairs.is_empty() {
+            return looked_up;
+        }
+        looked_up += entries.len() + rows.len() + pairs.len();
+        for stored in rows.iter().filter_map(|row| store.rows.get(row)) {
+            batch.supply_row(Row::decode(stored).expect("what was encoded"));
+        }
+        for pair in pairs {
+            if let Some(keeper) = store.pairs.get(&pair) {
+                batch.supply_pair(pair, keeper.clone());
+            }
+        }
+    }
+}
+
+/// A few bytes that do nothing must not make the writer look for whatever others have stored.
+#[test]
+fn what_an_insert_looks_for_is_bounded() {
+    let mut store = Memory::new(Rule::Field);
+    let link = |number: u32| {
+        let mut id = [7; 16];
+        id[..4].copy_from_slice(&number.to_le_bytes());
+        let lhs = RowId { key: RowKey::Uuid(id), spelling: Spelling::default() };
+        let change = insert("_Doc_Note_notes", 9, &[("lhs", text(&lhs.to_text())), ("rhs", end(2))]);
+        Change { id: EntryId(id), row: lhs, ..change }
+    };
+    let most = u32::try_from(MAX_WAITING_LINKS).expect("a small number");
+    upload(&mut store, ANN, (0..most * 3).map(link).collect());
+    let looked_up = looked_up_when_refused(&store, insert("Note", 2, &[]));
+    // The place of each link, the link, and its pair; and the next place.
+    assert!(looked_up <= 3 * MAX_WAITING_LINKS + 8, "{looked_up} look-ups");
+    assert!(looked_up >= MAX_WAITING_LINKS, "it is the case that costs most: {looked_up}");
 }
 
 const OWN: Permission = Permission { any: None, own: Some(Role::Viewer) };

@@ -259,6 +259,7 @@ fn refuse(store: &Memory, refused: Refused) -> Effects {
         echoes: false,
         read_only: false,
         applied: None,
+        private: false,
     };
     let mut batch = Batch::new(context, vec![Incoming::Refused(refused)]);
     assert!(batch.needs().is_empty());

@@ -59,7 +59,13 @@ pub fn make_space(
     let made = statements::create_space(db, &new, id.0, "field")?;
     made.map_err(|denied| StoreError::Database(format!("no space was made: {denied:?}")))?;
     let no = db.query_row("SELECT no FROM space WHERE id = ?1", [id.0], |row| row.get(0))?;
-    Ok(Arc::new(Space { no, id, rules, minter: Minter::new(key, id, 1, 0) }))
+    Ok(Arc::new(Space {
+        no,
+        id,
+        private: kind == SpaceKind::Private,
+        rules,
+        minter: Minter::new(key, id, 1, 0),
+    }))
 }
 
 /// Who owns a space.

@@ -70,7 +70,7 @@ impl World {
         let (id, key, owner) = (SpaceId(rng.uuid()), MintKey(rng.bytes()), self.spaces.to_be_bytes());
         spaces::create_private(&self.connection, owner, owner, "field", 0)?;
         let (no, ..) = spaces::private(&self.connection, owner)?.ok_or(StoreError::Closed)?;
-        Ok(Arc::new(Space { no, id, rules, minter: Minter::new(key, id, 1, 0) }))
+        Ok(Arc::new(Space { no, id, private: true, rules, minter: Minter::new(key, id, 1, 0) }))
     }
 
     /// Who owns a space.

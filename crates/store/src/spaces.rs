@@ -18,6 +18,8 @@ pub struct Space {
     pub no: u32,
     /// Its public id.
     pub id: SpaceId,
+    /// It is somebody's private one, and always will be.
+    pub private: bool,
     /// Merge rules.
     pub rules: Rules,
     /// Mints ids for everything in the space.

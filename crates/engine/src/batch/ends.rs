@@ -14,8 +14,9 @@ use crate::mutation::Mutation;
 use crate::rows::{End, Row, RowRef};
 use crate::types::{MAX_SEQ, PairKey};
 
-/// Links that wait for one row. Others count as if nothing were known of it, also once it is created.
-const MAX_WAITING: usize = 1 << 12;
+/// Links that wait for one row. Others count as if nothing were known of it, also once it is created. An INSERT of the row looks for
+/// each of them, also if it is refused: so few that its few bytes do not hold the writer.
+pub const MAX_WAITING_LINKS: usize = 256;
 /// When all places that were looked at are taken, so many times as many are looked at.
 const PLACES_GROW: usize = 16;
 
@@ -60,7 +61,7 @@ impl Batch<'_> {
             };
             let taken = (0..*places).filter(is_taken).count();
             let wanted = taken + missing.get(end).copied().unwrap_or(0).max(1);
-            let more = wanted.max(places * PLACES_GROW).min(MAX_WAITING);
+            let more = wanted.max(places * PLACES_GROW).min(MAX_WAITING_LINKS);
             (wanted > *places && more > *places).then(|| (end.clone(), *places..more))
         };
         let more: Vec<_> = self.waiting.iter().filter_map(more).collect();

@@ -21,6 +21,7 @@ use filtered::Resent;
 
 use crate::types::{Clock, MAX_SEQ, PairKey, Seq, SpaceHead};
 
+pub use ends::MAX_WAITING_LINKS;
 pub use types::{Context, Effects, LogRecord, Needs, Outcome, PairWrite, Receipt, RowWrite};
 
 struct RowSlot {
@@ -111,6 +112,7 @@ impl<'a> Batch<'a> {
             }
             let Some(row) = row else { continue };
             if let Incoming::Change(Change { operation: Operation::Insert, fields, .. }) = &batch.incoming[at]
+                && !batch.context.private
             {
                 match pair {
                     Some(_) => batch.want_ends(row.clone(), &fields.clone()),
@@ -182,7 +184,7 @@ impl<'a> Batch<'a> {
                 Incoming::Refused(refused) => self.refused(refused, arrival),
             }
         }
-        if !access.private {
+        if !self.context.private {
             self.settle_ends()?;
         }
         self.effects.head.bytes += self.effects.log.iter().map(|record| record.raw.len() as u64).sum::<u64>();

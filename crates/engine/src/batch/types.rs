@@ -31,6 +31,8 @@ pub struct Context<'a> {
     pub read_only: bool,
     /// Of a native client: what it is known to have applied when it sent this.
     pub applied: Option<Cursor>,
+    /// The space is somebody's private one: who created a row makes no difference there, so links need not know their ends.
+    pub private: bool,
 }
 
 /// Stored state to load for a batch.

@@ -78,6 +78,7 @@ impl Memory {
             echoes,
             read_only: self.read_only,
             applied: self.applied,
+            private: access.private,
         };
         let mut batch = Batch::new(context, changes.into_iter().map(Incoming::Change).collect());
         for round in 0.. {

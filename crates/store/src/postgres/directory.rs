@@ -23,7 +23,7 @@ use crate::accounts::UserId;
 use crate::directory::{
     Accept, Asked, Directory, Invite, InviteId, MAX_VIEW_BYTES, Member, NewInvite, NewSpace, Page,
     RefusalCursor, RefusalsOf, RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange,
-    SpaceEntry, ViewMemory,
+    SpaceEntry, SpaceKind, ViewMemory,
 };
 use crate::rules::departure::Others;
 use crate::spaces::Space;
@@ -53,7 +53,7 @@ impl PostgresStore {
         Ok(SpaceAccess {
             policy: seen.policy()?,
             schema: seen.schema()?,
-            space: self.space_of(seen.id, &seen.rules)?,
+            space: self.space_of(seen.id, &seen.rules, seen.standing.kind == SpaceKind::Private)?,
             kind: seen.standing.kind,
             name: seen.name,
             role: seen.standing.role,

@@ -184,6 +184,7 @@ fn batch(job: &Job, max_skew_us: i64) -> (Batch<'_>, Needs) {
         echoes: upload.echoes,
         read_only: upload.read_only,
         applied: upload.applied,
+        private: upload.space.private,
     };
     // A copy of handles: the upload itself is kept for another try.
     let mut batch = Batch::new(context, upload.incoming.clone());

@@ -20,13 +20,19 @@ use crate::{BoxFuture, StoreError};
 const MAX_LINES_LOOKED_AT: i64 = 1_000;
 
 impl PostgresStore {
-    /// A space from its id and its stored rules.
-    pub(super) fn space_of(&self, id: SpaceId, stored_rules: &str) -> Result<Arc<Space>, StoreError> {
+    /// A space from its id, its stored rules, and whether it is private.
+    pub(super) fn space_of(
+        &self,
+        id: SpaceId,
+        stored_rules: &str,
+        private: bool,
+    ) -> Result<Arc<Space>, StoreError> {
         let corrupt = || StoreError::Corrupt { table: "space", column: "rules", row: format!("{id:?}") };
         let identity = self.inner.identity;
         Ok(Arc::new(Space {
             no: 0,
             id,
+            private,
             rules: rules::parse(stored_rules).ok_or_else(corrupt)?,
             minter: Minter::new(identity.mint_key, id, identity.epoch, 0),
         }))
@@ -49,7 +55,7 @@ impl SpaceStore for PostgresStore {
                     .ok_or(StoreError::Closed)?
                 }
             };
-            self.space_of(id, &rules)
+            self.space_of(id, &rules, true)
         })
     }
 

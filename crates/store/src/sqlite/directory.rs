@@ -21,7 +21,8 @@ use super::SqliteStore;
 use crate::accounts::UserId;
 use crate::directory::{
     Accept, Asked, Directory, Invite, InviteId, Member, NewInvite, NewSpace, Page, RefusalCursor, RefusalsOf,
-    RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange, SpaceEntry, ViewMemory,
+    RefusedChange, RememberedView, SchemaRule, Selector, SpaceAccess, SpaceChange, SpaceEntry, SpaceKind,
+    ViewMemory,
 };
 use crate::rules::departure::Others;
 use crate::spaces::Space;
@@ -55,7 +56,7 @@ impl SqliteStore {
         Ok(SpaceAccess {
             policy: seen.policy()?,
             schema: seen.schema()?,
-            space: self.space_of((no, seen.id.0, seen.rules))?,
+            space: self.space_of((no, seen.id.0, seen.rules), seen.standing.kind == SpaceKind::Private)?,
             kind: seen.standing.kind,
             name: seen.name,
             role: seen.standing.role,

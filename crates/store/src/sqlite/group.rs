@@ -336,6 +336,7 @@ impl Group {
             echoes: upload.echoes,
             read_only: upload.read_only,
             applied: upload.applied,
+            private: upload.space.private,
         };
         let mut batch = Batch::new(context, std::mem::take(&mut upload.incoming));
         loop {

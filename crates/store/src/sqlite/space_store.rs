@@ -13,12 +13,17 @@ use crate::time::random_id;
 use crate::{BoxFuture, StoreError};
 
 impl SqliteStore {
-    pub(super) fn space_of(&self, (no, id, rules): spaces::SpaceRecord) -> Result<Arc<Space>, StoreError> {
+    pub(super) fn space_of(
+        &self,
+        (no, id, rules): spaces::SpaceRecord,
+        private: bool,
+    ) -> Result<Arc<Space>, StoreError> {
         let corrupt = || StoreError::Corrupt { table: "space", column: "rules", row: no.to_string() };
         let identity = self.inner.identity;
         Ok(Arc::new(Space {
             no,
             id: SpaceId(id),
+            private,
             rules: rules::parse(&rules).ok_or_else(corrupt)?,
             minter: Minter::new(identity.mint_key, SpaceId(id), identity.epoch, 0),
         }))
@@ -41,7 +46,7 @@ impl SpaceStore for SqliteStore {
                     .await?
                 }
             };
-            self.space_of(record)
+            self.space_of(record, true)
         })
     }
 
