@@ -38,15 +38,8 @@ pub fn from_json(text: &Bytes) -> Option<Bytes> {
 /// The decoded text of a value of kind 2. `None` for other kinds and for null.
 #[must_use]
 pub fn string_value(wire: &[u8]) -> Option<String> {
-    let (mut kind, mut value) = (None, None);
-    for (key, raw) in Members::of(core::str::from_utf8(wire).ok()?.trim_ascii_start())? {
-        match key {
-            "\"kind\"" => kind = Some(raw),
-            "\"value\"" => value = Some(raw),
-            _ => {}
-        }
-    }
-    (kind? == "2").then(|| json::decode_string(value?).map(Into::into))?
+    let (_, value) = parts(wire).filter(|(kind, _)| *kind == "2")?;
+    json::decode_string(value).map(Into::into)
 }
 
 /// Whether two values are the same to a native client that has stored the one and sends the other: numbers of any kind by
