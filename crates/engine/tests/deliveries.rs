@@ -46,3 +46,9 @@ fn several_acks_may_answer_one_frame() {
     assert!(deliveries.take_due(i64::MAX).is_empty());
     assert_eq!(deliveries.take_unstorable(), None);
 }
+
+/// What PROTOCOL.md says that a connection costs whose client never acknowledges anything.
+#[test]
+fn what_waits_for_an_ack_has_a_known_price() {
+    assert!(size_of::<Delivered>() <= 96, "{} bytes", size_of::<Delivered>());
+}

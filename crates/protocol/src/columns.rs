@@ -206,7 +206,6 @@ pub(crate) fn read_link_fields<D: Dialect>(frame: &ByteString, keys: &Keys<'_>) 
     LINK_COLUMNS.iter().filter_map(end).collect()
 }
 
-/// Whether a DELETE means that the row left its sender's filter.
 /// Whether a change has neither a name nor a value of any column.
 pub(crate) fn names_nothing(keys: &Keys<'_>) -> bool {
     let is_empty = |raw: Option<&str>, open: char| match Nested::read(raw, open) {
@@ -216,6 +215,7 @@ pub(crate) fn names_nothing(keys: &Keys<'_>) -> bool {
     is_empty(keys.names, '[') && is_empty(keys.fields, '{')
 }
 
+/// Whether a DELETE means that the row left its sender's filter.
 pub(crate) fn names_filter_removal(keys: &Keys<'_>) -> bool {
     let is_marker = |name: &str| decode_name(name) == FILTER_REMOVAL;
     let Some(names) = Nested::read(keys.names, '[') else {

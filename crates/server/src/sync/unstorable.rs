@@ -1,5 +1,5 @@
 //! Rows that connected devices cannot store, whatever is sent again: a table of their app that forbids a value, a unique column
-//! that another row of theirs has. Whoever asks why a device does not show a row finds the answer here.
+//! that another row of theirs has. The log tells of the first ones of a connection; nothing shows the list yet.
 //!
 //! Only connections with such rows are in it; each has at most [`lattice_engine::MAX_FAILING_ROWS`].
 
