@@ -8,6 +8,7 @@
 
 mod http;
 mod peer;
+mod recent;
 mod seen;
 mod store;
 

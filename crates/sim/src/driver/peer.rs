@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lattice_engine::{Delivered, Outcome, Seq, WriterId};
-use lattice_protocol::native::{AckId, AuditLogFrame, decode};
-use lattice_protocol::plain::{self, ChangesFrame, DerivationKey, IdSource, encode_entry};
-use lattice_protocol::{EntryId, Incoming, Outgoing, Spelling, limits};
+use lattice_engine::{Outcome, Seq, WriterId};
+use lattice_protocol::native::{AckId, decode};
+use lattice_protocol::plain::{self, DerivationKey, IdSource};
+use lattice_protocol::{EntryId, Incoming, limits};
 use lattice_session::{
     Client, Hint, JsonEffect, JsonSession, NativeEffect, NativeSession, Opening, Progress, Request,
     ResumeFrom, Slot, SpaceSession, SubscribeRequest, UploadFailure,
@@ -30,8 +30,6 @@ pub(super) const DERIVATION_KEY: DerivationKey = DerivationKey([9; 16]);
 const LATE_PERCENT: usize = 25;
 /// How many times of 100 a session is told what is known before it is asked what to do.
 const HINTED_PERCENT: usize = 70;
-/// How many times of 100 a live stream takes recent commits from where they are kept.
-const RECENT_PERCENT: usize = 70;
 
 /// One side of a connection, and what is under way to and from it.
 pub struct Peer {
@@ -503,51 +501,6 @@ impl Server {
         Ok(())
     }
 
-    /// Recent commits as they are kept for everybody, for a session that is live.
-    fn take_recent(&mut self, no: ConnectionNo, slot: Slot, (after, writer): (Seq, WriterId), rng: &mut Rng) {
-        let Some(peer) = self.peers.get_mut(&no) else { return };
-        let Some(state) = peer.slots.get(&slot) else { return };
-        let live = &self.spaces[state.space];
-        let writer = if slot == NATIVE { state.origin.writer } else { writer };
-        let kept = live.ring.after(after).filter(|_| rng.chance(RECENT_PERCENT));
-        let found = kept.map(|commits| {
-            let (mut reached, mut entries): (_, Vec<Vec<Outgoing>>) = (after, Vec::new());
-            for commit in commits.take(rng.between(1, 3)) {
-                reached = commit.head;
-                if commit.writer != writer {
-                    entries.push(commit.payload.iter().map(|(_, entry)| entry.clone()).collect());
-                }
-            }
-            (reached, entries)
-        });
-        let version = live.version;
-        match &mut peer.session {
-            Session::Native(session) => {
-                let frames = |entries: Vec<Vec<Outgoing>>| {
-                    entries
-                        .iter()
-                        .filter(|entries| !entries.is_empty())
-                        .map(|entries| (native_frame(entries), delivered(entries)))
-                        .collect()
-                };
-                session.recent(found.map(|(reached, entries)| (reached, frames(entries))), version);
-            }
-            Session::Json(session) => {
-                let format = session.client().format;
-                let name = session.slots().find(|(held, _)| *held == slot).map(|(_, name)| name);
-                let frames = |entries: Vec<Vec<Outgoing>>| {
-                    entries
-                        .iter()
-                        .filter(|entries| !entries.is_empty())
-                        .map(|entries| changes_frame(name.unwrap_or_default(), entries, format))
-                        .collect()
-                };
-                session.recent(slot, found.map(|(reached, entries)| (reached, frames(entries))), version);
-            }
-            Session::Http(_) | Session::Closed => {}
-        }
-    }
-
     fn take_native(&mut self, no: ConnectionNo, incoming: Vec<Incoming>, bytes: usize) {
         let Some(peer) = self.peers.get_mut(&no) else { return };
         let (Session::Native(session), Some(state)) = (&mut peer.session, peer.slots.get(&NATIVE)) else {
@@ -607,21 +560,4 @@ impl SlotState {
 
 pub(super) fn origin(writer: WriterId, user: User) -> Origin {
     Origin { writer, user, session: [0; 16], address: String::new(), user_agent: String::new(), opened_us: 0 }
-}
-
-fn native_frame(entries: &[Outgoing]) -> Bytes {
-    let mut frame = AuditLogFrame::new();
-    entries.iter().for_each(|entry| frame.push(entry));
-    frame.finish()
-}
-
-fn delivered(entries: &[Outgoing]) -> Arc<[Delivered]> {
-    entries.iter().map(|entry| Delivered::of(entry, None)).collect()
-}
-
-fn changes_frame(space: plain::Space, entries: &[Outgoing], format: plain::Format) -> Bytes {
-    let mut frame = ChangesFrame::new(space);
-    entries.iter().for_each(|entry| frame.push(&encode_entry(entry, format)));
-    let last = entries.last().map(|entry| entry.id.to_text(Spelling::default()));
-    frame.finish(last.as_deref(), false)
 }
