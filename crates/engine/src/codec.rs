@@ -13,6 +13,7 @@
 //! one byte. They are read as long as rows that have not changed since are stored. The ids are dropped, the times stay; a clock
 //! without a seq gets 0. Every change that arrives has a greater seq than any that is stored, so one with the same time wins either way.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -53,7 +54,7 @@ pub struct CorruptRow {
 impl Row {
     /// Appends the stored form.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let has_ends = self.ends != Ends::default();
+        let has_ends = self.ends.is_some();
         out.push(match (self.creator.is_some(), has_ends) {
             (false, false) => VERSION,
             (true, false) => VERSION_WITH_CREATOR,
@@ -92,7 +93,7 @@ impl Row {
     }
 
     fn encode_ends(&self, out: &mut Vec<u8>) {
-        for (end, since) in self.ends.rows.iter().zip(self.ends.since) {
+        for (end, since) in self.ends().rows.iter().zip(self.ends().since) {
             let Some(End { table, creator }) = end else {
                 out.push(0);
                 continue;
@@ -199,7 +200,7 @@ impl Reader<'_> {
         let pair = if has(HAS_PAIR) { Some(PairKey(self.array()?)) } else { None };
         let creator = if has_creator { Some(self.array()?) } else { None };
         let born_seq = if has_creator { self.varint()? } else { 0 };
-        let ends = if has_ends { self.ends()? } else { Ends::default() };
+        let ends = if has_ends { Some(Box::new(self.ends()?)) } else { None };
         let (fields, former) = (self.fields()?, self.former()?);
         (self.at == self.bytes.len()).then_some(Row {
             table,

@@ -139,6 +139,10 @@ impl Deliveries {
 
     /// The client acknowledges these.
     pub fn acked(&mut self, ids: &[EntryId], now_us: i64) {
+        if self.failing.is_empty() && self.settle_oldest(ids) {
+            self.answered_us = now_us;
+            return;
+        }
         let all: BTreeSet<&EntryId> = ids.iter().collect();
         while let Some(answered) = self.answered(ids) {
             self.unsure_since = None;
@@ -154,6 +158,23 @@ impl Deliveries {
         });
     }
 
+    /// Nearly every ack names all entries of the oldest frame, in their order. Whether it does: then the frame is done with.
+    fn settle_oldest(&mut self, ids: &[EntryId]) -> bool {
+        let is_full = |frame: &mut Frame| frame.entries.iter().map(|entry| &entry.id).eq(ids);
+        let Some(frame) = self.waiting.pop_front_if(is_full) else { return false };
+        self.entries -= frame.entries.len();
+        self.unsure_since = None;
+        self.release_idle();
+        true
+    }
+
+    /// A burst is over: an idle connection owns no queue.
+    fn release_idle(&mut self) {
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+    }
+
     /// So many of the waiting frames have been applied, and of what is in them all that is in `acked`.
     fn settle(&mut self, frames: usize, acked: &BTreeSet<&EntryId>, now_us: i64) {
         for frame in self.waiting.drain(..frames).collect::<Vec<_>>() {
@@ -165,10 +186,7 @@ impl Deliveries {
                 }
             }
         }
-        // A burst is over: an idle connection owns no queue.
-        if self.waiting.is_empty() {
-            self.waiting = VecDeque::new();
-        }
+        self.release_idle();
     }
 
     /// The first waiting frame that one of these ids is of. Clients answer each frame by an ack of its own, so one of the

@@ -45,17 +45,21 @@ impl Row {
             return Vec::new();
         }
         let values = self.values();
-        let ends = candidates(&self.table, values.iter()).into_iter().zip(&self.ends.rows);
+        let ends = candidates(&self.table, values.iter()).into_iter().zip(&self.ends().rows);
         ends.filter(|(_, known)| known.is_none()).flat_map(|(candidates, _)| candidates).collect()
     }
 
     /// Notes what a look has found of these.
     pub fn know_ends(&mut self, find: impl Fn(&RowRef) -> Option<End>) {
         let values = self.values();
-        for (end, candidates) in self.ends.rows.iter_mut().zip(candidates(&self.table, values.iter())) {
+        let mut rows = self.ends().rows.clone();
+        for (end, candidates) in rows.iter_mut().zip(candidates(&self.table, values.iter())) {
             if end.is_none() {
                 *end = candidates.iter().find_map(&find);
             }
+        }
+        if rows != self.ends().rows {
+            self.ends_mut().rows = rows;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The merged state of a row.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -85,6 +86,9 @@ pub struct Ends {
     pub since: [Seq; 2],
 }
 
+/// Of a row that names none, or of which nothing is known.
+static NO_ENDS: Ends = Ends { rows: [None, None], since: [0, 0] };
+
 impl Ends {
     /// What was known of the rows right before a seq.
     #[must_use]
@@ -133,10 +137,20 @@ pub struct Row {
     /// For a link row, the pair that it links.
     pub pair: Option<PairKey>,
     /// For a link row, the rows that it names.
-    pub ends: Ends,
+    pub ends: Option<Box<Ends>>,
 }
 
 impl Row {
+    /// What is known of the rows that it names.
+    #[must_use]
+    pub fn ends(&self) -> &Ends {
+        self.ends.as_deref().unwrap_or(&NO_ENDS)
+    }
+
+    pub(crate) fn ends_mut(&mut self) -> &mut Ends {
+        self.ends.get_or_insert_with(Box::default)
+    }
+
     /// A row of which nothing is known yet.
     #[must_use]
     pub fn stub(table: ByteString, id: RowId) -> Self {
@@ -158,7 +172,7 @@ impl Row {
             inserter: None,
             creator: None,
             pair: None,
-            ends: Ends::default(),
+            ends: None,
         }
     }
 

@@ -224,7 +224,7 @@ impl View {
     /// names, as far as these are known.
     #[must_use]
     pub fn may_read(&self, row: &Row) -> bool {
-        self.may_read_alone(row) && (!self.binds(row) || self.may_read_ends(row, &row.ends.rows))
+        self.may_read_alone(row) && (!self.binds(row) || self.may_read_ends(row, &row.ends().rows))
     }
 
     /// Whether the user may read a row now, or it is a link that they might read after `base`, before one of its ends was created. `reached`
@@ -237,9 +237,9 @@ impl View {
         let was_open = |since: &Seq| {
             *since > base
                 && (born <= reached(*since) || own())
-                && self.may_read_ends(row, &row.ends.before(*since))
+                && self.may_read_ends(row, &row.ends().before(*since))
         };
-        let once = || self.binds(row) && self.may_read_alone(row) && row.ends.since.iter().any(was_open);
+        let once = || self.binds(row) && self.may_read_alone(row) && row.ends().since.iter().any(was_open);
         self.may_read(row) || once()
     }
 

@@ -128,8 +128,12 @@ fn what_is_known_of_ends_is_stored() {
     for rows in [[None, known("Note", Some(BOB))], [known("Doc", None), known("Note", None)]] {
         for creator in [None, Some(ANN)] {
             let born_seq = creator.map_or(0, |_| link.born_seq);
-            let row =
-                Row { ends: Ends { rows: rows.clone(), since: [0, 0] }, creator, born_seq, ..link.clone() };
+            let row = Row {
+                ends: Some(Box::new(Ends { rows: rows.clone(), since: [0, 0] })),
+                creator,
+                born_seq,
+                ..link.clone()
+            };
             let mut stored = Vec::new();
             row.encode(&mut stored);
             assert_eq!(Row::decode(&stored.into()), Ok(row));
@@ -165,7 +169,7 @@ fn a_link_is_shown_with_both_of_its_ends() {
     );
     assert_eq!(shown(&view(BOB, "Any", Permission::NOBODY)), [5, 6, 7, 8]);
     let moved: Vec<[Seq; 2]> =
-        (5..7).map(|number| row(&store, "_Doc_Note_notes", number).ends.since).collect();
+        (5..7).map(|number| row(&store, "_Doc_Note_notes", number).ends().since).collect();
     let places = (5..7).map(|number| [0, row(&store, "_Doc_Note_notes", number).last_seq]);
     assert_eq!(moved, places.collect::<Vec<_>>(), "they took new places when their ends came");
 }

@@ -96,7 +96,7 @@ impl Batch<'_> {
     fn complete(&mut self, link: &RowRef) -> Result<(), Code> {
         let Some(row) = self.row(link).filter(|row| row.is_live()) else { return Ok(()) };
         let values = row.values();
-        let mut found = row.ends.rows.clone();
+        let mut found = row.ends().rows.clone();
         for (known, candidates) in found.iter_mut().zip(candidates(&link.table, values.iter())) {
             if known.is_none() {
                 *known = self.first_born(&candidates);
@@ -107,9 +107,9 @@ impl Batch<'_> {
         }
         let before = self.effects.before;
         let Some(slot) = self.rows.get_mut(link) else { return Ok(()) };
-        let Some(row) = slot.row.as_mut().filter(|row| row.ends.rows != found) else { return Ok(()) };
-        let known = [0, 1].map(|at| row.ends.rows[at].is_none() && found[at].is_some());
-        row.ends.rows = found;
+        let Some(row) = slot.row.as_mut().filter(|row| row.ends().rows != found) else { return Ok(()) };
+        let known = [0, 1].map(|at| row.ends().rows[at].is_none() && found[at].is_some());
+        row.ends_mut().rows = found;
         slot.dirty = true;
         if slot.stored_at.is_none() {
             return Ok(());
@@ -122,8 +122,9 @@ impl Batch<'_> {
             self.effects.head.seq += 1;
             row.last_seq = self.effects.head.seq;
         }
-        for (since, _) in row.ends.since.iter_mut().zip(known).filter(|(_, known)| *known) {
-            *since = row.last_seq;
+        let seq = row.last_seq;
+        for (since, _) in row.ends_mut().since.iter_mut().zip(known).filter(|(_, known)| *known) {
+            *since = seq;
         }
         Ok(())
     }

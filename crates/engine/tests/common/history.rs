@@ -455,7 +455,7 @@ impl History {
     fn upload(&mut self, at: usize) {
         let count = 1 + self.rng.below(3);
         // A link may be closed to those who could read it until its end came.
-        if self.store.rows().iter().any(|row| row.pair.is_some() && row.ends.rows.contains(&None)) {
+        if self.store.rows().iter().any(|row| row.pair.is_some() && row.ends().rows.contains(&None)) {
             self.meet(|_| true);
         }
         let client = &mut self.clients[at];

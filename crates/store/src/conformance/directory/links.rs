@@ -53,9 +53,9 @@ async fn links_wait_for_their_ends<S: Store>(store: &S) {
     }
     let (before, head) = links(store, &space).await;
     assert_eq!(before.len(), LINKS);
-    assert_eq!(creators(&before[0].ends), [Some(ann.0), None], "its end came with it");
-    assert!(before[1..].iter().all(|row| row.ends == Ends::default()));
-    assert!(before.iter().all(|row| row.ends.since == [0, 0]));
+    assert_eq!(creators(before[0].ends()), [Some(ann.0), None], "its end came with it");
+    assert!(before[1..].iter().all(|row| row.ends.is_none()));
+    assert!(before.iter().all(|row| row.ends().since == [0, 0]));
 
     // One of them is deleted, and waits no more.
     anns.send(store, vec![Incoming::Change(change(Operation::Delete, "_Doc_Note_notes", &rows[1], &[]))])
@@ -66,17 +66,17 @@ async fn links_wait_for_their_ends<S: Store>(store: &S) {
     let live: Vec<&Row> = after.iter().filter(|row| row.is_live()).collect();
     assert_eq!(live.len(), LINKS - 1);
     for row in &live {
-        assert_eq!(creators(&row.ends)[1], Some(bob.0));
-        assert_eq!((row.ends.since, row.last_seq > head), ([0, row.last_seq], true));
+        assert_eq!(creators(row.ends())[1], Some(bob.0));
+        assert_eq!((row.ends().since, row.last_seq > head), ([0, row.last_seq], true));
     }
     // Of another generation, backend's table or instance: what was found is kept, and nothing waits any more.
     bobs.send(store, vec![Incoming::Change(change(Operation::Delete, "Note", &note, &[]))]).await;
     anns.send(store, vec![made("Note", &note), link(&rows[1], &docs[1], &note)]).await;
     let (again, head) = links(store, &space).await;
     assert_eq!(head, last + 3, "nobody moves");
-    assert!(again.iter().all(|row| creators(&row.ends)[1] == Some(bob.0)), "the creator is the first one");
+    assert!(again.iter().all(|row| creators(row.ends())[1] == Some(bob.0)), "the creator is the first one");
     let revived = again.iter().find(|row| row.id == rows[1]).expect("the link");
-    assert_eq!(revived.ends.since, [0, revived.last_seq], "its earlier life may have been shown");
+    assert_eq!(revived.ends().since, [0, revived.last_seq], "its earlier life may have been shown");
 
     let hides_notes = Policy {
         default: TablePolicy {
@@ -107,7 +107,7 @@ async fn a_look_finds_ends_that_no_link_waited_for<S: Store>(store: &S) {
     let unknown = async |request: PullRequest| {
         let rows = ok!(store.pull(&space, &request)).rows;
         let links = rows.iter().filter(|row| row.pair.is_some());
-        links.filter(|row| row.ends.rows[1].is_none()).map(Row::reference).collect::<Vec<_>>()
+        links.filter(|row| row.ends().rows[1].is_none()).map(Row::reference).collect::<Vec<_>>()
     };
     let page = || PullRequest::page(0, 2 * TOO_MANY, 1 << 24);
     let missed = unknown(page()).await;
@@ -116,5 +116,5 @@ async fn a_look_finds_ends_that_no_link_waited_for<S: Store>(store: &S) {
     let corrections =
         PullRequest { ends: true, corrections: missed, ..PullRequest::page(u64::MAX >> 1, 0, 1 << 20) };
     let corrected = ok!(store.pull(&space, &corrections)).corrected.remove(0).row.expect("the link");
-    assert_eq!(creators(&corrected.ends), [None, Some(ann.0)]);
+    assert_eq!(creators(corrected.ends()), [None, Some(ann.0)]);
 }
