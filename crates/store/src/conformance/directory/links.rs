@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lattice_engine::{Ends, Permission, PullRequest, Role, Row, TablePolicy, View};
+use lattice_engine::{Ends, MAX_WAITING_LINKS, Permission, PullRequest, Role, Row, TablePolicy, View};
 use lattice_protocol::value::{integer, text};
 use lattice_protocol::{Incoming, Operation, RowId};
 
@@ -11,7 +11,7 @@ use super::*;
 use crate::spaces::Space;
 
 /// One more than may wait for one row.
-const TOO_MANY: usize = (1 << 12) + 1;
+const TOO_MANY: usize = MAX_WAITING_LINKS + 1;
 /// More than the places that are looked at first.
 const LINKS: usize = 40;
 
