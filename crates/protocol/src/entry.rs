@@ -6,7 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::{
-    Code, Field, Operation, RowId,
+    Change, Code, EntryId, Field, Operation, RowId, Spelling,
     change::is_link_table,
     columns::{names_filter_removal, read_fields, read_link_fields},
     json::{self, Members},
@@ -85,6 +85,26 @@ pub(crate) struct Body {
     pub(crate) timestamp_us: Option<i64>,
     pub(crate) synthesized: bool,
     pub(crate) filter_removal: bool,
+}
+
+impl Body {
+    /// The change of which this is all but the id.
+    pub(crate) fn into_change(self, (id, id_spelling): (EntryId, Spelling), raw: Bytes) -> Change {
+        let Self { table, operation, row, fields, timestamp_us, synthesized, filter_removal } = self;
+        Change {
+            id,
+            id_spelling,
+            table,
+            operation,
+            row,
+            fields,
+            timestamp_us,
+            synthesized,
+            filter_removal,
+            by_filter: false,
+            raw,
+        }
+    }
 }
 
 /// Why there is none.

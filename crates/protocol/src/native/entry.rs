@@ -85,17 +85,6 @@ pub(super) fn decode<D: Dialect>(frame: &ByteString, raw: &str) -> Incoming {
         Operation::Delete => !is_link_table(&body.table) && names_nothing(&keys),
         Operation::Update => false,
     };
-    Incoming::Change(Change {
-        id,
-        id_spelling,
-        table: body.table,
-        operation: body.operation,
-        row: body.row,
-        fields: body.fields,
-        timestamp_us: body.timestamp_us,
-        synthesized: body.synthesized,
-        filter_removal: body.filter_removal,
-        by_filter,
-        raw: json::share(frame, raw).into_bytes(),
-    })
+    let change = body.into_change((id, id_spelling), json::share(frame, raw).into_bytes());
+    Incoming::Change(Change { by_filter, ..change })
 }

@@ -10,7 +10,7 @@ use super::{
     values,
 };
 use crate::{
-    Change, Code, EntryId, Incoming, Operation, Refused, Spelling,
+    Code, EntryId, Incoming, Operation, Refused, Spelling,
     entry::{Dialect, Keys, Refusal, read_body},
     json::{self, Elements},
     limits::MAX_ACK_ID_BYTES,
@@ -108,25 +108,13 @@ fn read(
     match read_body::<Plain>(frame, &keys) {
         Err(refusal) => refuse(given, refusal, bytes, raw, source),
         Ok(body) => {
-            let (id, id_spelling) = match given {
+            let id = match given {
                 Given::Id(id, spelling) => (id, spelling),
                 Given::Nothing | Given::Bad { .. } => {
                     (source.id_of(&body, upload, index), Spelling::default())
                 }
             };
-            Incoming::Change(Change {
-                id,
-                id_spelling,
-                table: body.table,
-                operation: body.operation,
-                row: body.row,
-                fields: body.fields,
-                timestamp_us: body.timestamp_us,
-                synthesized: body.synthesized,
-                filter_removal: body.filter_removal,
-                by_filter: false,
-                raw: bytes,
-            })
+            Incoming::Change(body.into_change(id, bytes))
         }
     }
 }
