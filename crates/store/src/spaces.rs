@@ -143,7 +143,7 @@ pub trait SpaceStore: Send + Sync {
     fn heads<'a>(&'a self, spaces: &'a [SpaceId]) -> BoxFuture<'a, Result<Vec<(SpaceId, Seq)>, StoreError>>;
 
     /// The newest change of the audit log that was accepted: `None` where there is none, or none among the last hundred uploads or
-    /// so.
+    /// so, or where it would take long to find out.
     fn newest_accepted<'a>(
         &'a self,
         space: &'a Space,

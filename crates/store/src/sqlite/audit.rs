@@ -17,6 +17,9 @@ use crate::stored::verdict;
 
 /// Blocks, or single lines, of the end of a log among which the newest accepted change is looked for.
 const MAX_LOOKED_AT: usize = 100;
+/// Bytes of these blocks that are read, as they are stored: anybody who can connect has them read by a checkpoint of 36 bytes that
+/// is not known.
+const MAX_BYTES_LOOKED_AT: usize = 256 << 10;
 
 /// Lines that were stored one by one.
 pub(super) fn single_lines(
@@ -100,13 +103,17 @@ fn blocks(
     Ok(blocks)
 }
 
-/// The newest change that was accepted. Of lines that were stored one by one, and of blocks, so many are looked at.
+/// The newest change that was accepted. Of lines that were stored one by one, and of blocks, so many are looked at; `None` also
+/// where what would have to be read is too large.
 pub(super) fn newest_accepted(
     connection: &Connection,
     recent: &Snapshot,
     space: u32,
 ) -> Result<Option<(EntryId, Spelling)>, StoreError> {
+    let mut left = MAX_BYTES_LOOKED_AT;
     for no in last_blocks(connection, recent, space)?.into_values().rev() {
+        let Some(rest) = left.checked_sub(log::stored_bytes(connection, no)?) else { return Ok(None) };
+        left = rest;
         let records = log::read(connection, no)?.records;
         let accepted = |record: &&LogRecord| matches!(record.verdict, Verdict::Applied | Verdict::Merged);
         if let Some(record) = records.iter().rfind(accepted) {

@@ -165,6 +165,14 @@ fn restage(recent: &Recent, no: BlockNo, block: &Block, bytes: u64) -> Option<()
     Some(())
 }
 
+/// How many bytes a block takes as it is stored. Its content is not read.
+pub(super) fn stored_bytes(connection: &Connection, no: BlockNo) -> Result<usize, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT length(content) FROM block WHERE no = ?1")?;
+    let length: Option<i64> = statement.query_row([no], |row| row.get(0)).optional()?;
+    let length = length.ok_or_else(|| corrupt("block_place", "block", no))?;
+    Ok(usize::try_from(length).unwrap_or(usize::MAX))
+}
+
 /// Reads a block.
 pub(super) fn read(connection: &Connection, no: BlockNo) -> Result<Block, StoreError> {
     let mut statement = connection.prepare_cached("SELECT content FROM block WHERE no = ?1")?;

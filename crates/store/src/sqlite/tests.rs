@@ -316,6 +316,27 @@ async fn open_with_after_close(store: &SqliteStore, path: &Path) -> SqliteStore 
     open_with(&copy, 10)
 }
 
+/// A checkpoint of a few bytes must not make the server read whatever others have uploaded.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_accepted_change_is_not_looked_for_in_large_uploads() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open_with(&folder.path().join("db"), 1_000);
+    let space = store.private_space([1; 16]).await.expect("a space");
+    let mut dice = Dice(1);
+    let insert = Change { operation: Operation::Insert, ..change(&mut dice) };
+    send(&store, &space, vec![insert.clone()]).await;
+    let newest = async || store.newest_accepted(&space).await.expect("an answer").map(|(id, _)| id);
+    assert_eq!(newest().await, Some(insert.id));
+    // What cannot be packed, so that it is as large as it looks.
+    let noise: Vec<u8> = (0..300 << 10).map(|_| b'a' + dice.below(26) as u8).collect();
+    let raw = Bytes::from(format!("\"{}\"", String::from_utf8(noise).expect("letters")));
+    send(&store, &space, vec![Change { raw, ..change(&mut dice) }]).await;
+    assert_eq!(newest().await, None);
+    let last = Change { operation: Operation::Insert, ..change(&mut dice) };
+    send(&store, &space, vec![last.clone()]).await;
+    assert_eq!(newest().await, Some(last.id));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_first_version_stored_is_kept() {
     let folder = tempfile::tempdir().expect("a folder");
